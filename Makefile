@@ -1,0 +1,83 @@
+# Agnes. `make demo` runs it, `make test` tests it; both need Go, a C compiler and git only.
+# Everything that is downloaded for the other targets goes to .tools, everything built to bin and build.
+
+# DuckDB hands out Arrow batches only with this tag; without it things compile but are slower.
+export GOFLAGS := -tags=duckdb_arrow -buildvcs=false
+export CGO_ENABLED := 1
+
+MODULES  := proto pkg services
+BINARIES := $(notdir $(wildcard services/cmd/*))
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X github.com/agnes-platform/agnes/pkg/service.version=$(VERSION)
+TOOLS    := $(CURDIR)/.tools
+BENCH    ?= .
+
+GOLANGCI_LINT  := v2.15.0
+BUF            := v1.75.0
+PROTOC_GEN_GO  := v1.36.12
+NATS_SERVER    := v2.15.2
+NATS_CLI       := v0.5.1
+PYTHON_DUCKDB  := 1.5.5
+
+.PHONY: help build demo test verify bench lint generate generated tidy clean tools-lint tools-generate tools-verify
+
+help: ## Show the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build every binary into bin/
+	@mkdir -p bin
+	cd services && go build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/...
+
+demo: ## Generate sample data, start Agnes, print the URL, a login and commands to try
+	@mkdir -p bin
+	cd services && go build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/agnes ./cmd/da
+	bin/agnes demo --dir build/demo
+
+test: ## Run all tests with the race detector, in random order
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -race -shuffle=on -timeout 20m ./...); done
+
+verify: tools-verify ## Run the binaries as separate processes against real peers
+	cd services && AGNES_VERIFY_TOOLS='$(TOOLS)' go test -tags 'duckdb_arrow verify' -count=1 -timeout 40m -v ./verify/...
+
+bench: ## Measure against the goals (BENCH=<regexp> for a part); writes build/bench.json
+	@mkdir -p build
+	cd services && go run ./bench -run '$(BENCH)' -out ../build/bench.json
+
+lint: tools-lint generated ## Lint every module and check that each builds by itself
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(TOOLS)/golangci-lint run --config ../.golangci.yml ./... && GOWORK=off go vet ./...); done
+	cd services && GOWORK=off GOFLAGS=-buildvcs=false go build -o /dev/null ./...
+
+generate: tools-generate ## Regenerate the Go code of the protobuf contract
+	cd proto && PATH='$(TOOLS)':$$PATH buf generate
+
+generated: tools-generate
+	cd proto && PATH='$(TOOLS)':$$PATH buf lint
+	@rm -rf build/generated && mkdir -p build/generated
+	cd proto && PATH='$(TOOLS)':$$PATH buf generate -o ../build/generated
+	@diff -r build/generated/agnes proto/agnes --exclude='*.proto' || { echo "generated code is out of date: run make generate"; exit 1; }
+
+tidy: ## Tidy the module files
+	@set -e; for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy); done
+
+clean: ## Remove what was built (data directories stay)
+	rm -rf bin build .tools
+
+# $(call tool,name,package@version): installs once per version.
+define tool
+@test -e $(TOOLS)/.$(1)-$(lastword $(subst @, ,$(2))) || { echo "installing $(2)"; mkdir -p $(TOOLS) && \
+ GOWORK=off GOFLAGS= CGO_ENABLED=0 GOBIN=$(TOOLS) go install $(2) && touch $(TOOLS)/.$(1)-$(lastword $(subst @, ,$(2))); }
+endef
+
+tools-lint:
+	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT))
+
+tools-generate:
+	$(call tool,buf,github.com/bufbuild/buf/cmd/buf@$(BUF))
+	$(call tool,protoc-gen-go,google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO))
+
+tools-verify:
+	$(call tool,nats-server,github.com/nats-io/nats-server/v2@$(NATS_SERVER))
+	$(call tool,nats,github.com/nats-io/natscli/nats@$(NATS_CLI))
+	@test -e $(TOOLS)/python/.duckdb-$(PYTHON_DUCKDB) || { echo "installing python duckdb $(PYTHON_DUCKDB)"; \
+	 python3 -m venv $(TOOLS)/python && $(TOOLS)/python/bin/pip install --quiet --disable-pip-version-check duckdb==$(PYTHON_DUCKDB) && \
+	 touch $(TOOLS)/python/.duckdb-$(PYTHON_DUCKDB); } || echo "SKIPPED PEER: the Python package duckdb cannot be installed here"
