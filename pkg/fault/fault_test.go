@@ -23,7 +23,7 @@ func TestKindMessageAndRetrySurviveWrapping(t *testing.T) {
 		retry   bool
 		after   time.Duration
 	}{
-		{"nil", nil, "", "", true, 0},
+		{"nil", nil, "", "", false, 0},
 		{"own", fault.New(fault.NotFound, "no table %q", "x"), fault.NotFound, `no table "x"`, false, 0},
 		{"wrapped twice", fmt.Errorf("load: %w", fmt.Errorf("read: %w", busy)), fault.Busy, "the queue of 3 is full", true, 2 * time.Second},
 		{"cause is not shown", fault.Wrap(secret, fault.Invalid, "the token does not work"), fault.Invalid, "the token does not work", false, 0},

@@ -1,0 +1,38 @@
+//go:build deps
+
+package services
+
+import (
+	_ "github.com/alexedwards/argon2id"
+	_ "github.com/apache/arrow-go/v18/arrow/ipc"
+	_ "github.com/apache/arrow-go/v18/parquet/pqarrow"
+	_ "github.com/bmatcuk/doublestar/v4"
+	_ "github.com/compose-spec/compose-go/v2/loader"
+	_ "github.com/danielgtaylor/huma/v2"
+	_ "github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	_ "github.com/fsnotify/fsnotify"
+	_ "github.com/goccy/go-yaml"
+	_ "github.com/golang-jwt/jwt/v5"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/google/uuid"
+	_ "github.com/joho/godotenv"
+	_ "github.com/jonboulle/clockwork"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/labstack/echo/v4"
+	_ "github.com/labstack/echo/v4/middleware"
+	_ "github.com/mattn/go-runewidth"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/robfig/cron/v3"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/rs/zerolog"
+	_ "github.com/spf13/cobra"
+	_ "github.com/vbauerster/mpb/v8"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/crypto/argon2"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+	_ "golang.org/x/text/encoding"
+	_ "pgregory.net/rapid"
+)
