@@ -1,0 +1,263 @@
+// Package client speaks the HTTP API of Agnes: typed calls, streamed queries, and downloads of parts
+// that resume and are verified. Every error is a fault whose message a user may see: it says what went
+// wrong and never carries a token, a password or a query string.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+// Options say which server is asked, and as whom. The zero value of everything but Server is usable.
+type Options struct {
+	// Server is the base URL, such as "https://agnes.example.com" or one with a path prefix. It must not
+	// carry a user, a password, a query or a fragment.
+	Server string
+	// Token is a session or personal access token; empty asks without credentials.
+	Token string
+	// UserAgent names the program in the server's log.
+	UserAgent string
+	// Retries is how many times a request that may be repeated is tried again; 0 means 3, negative never.
+	Retries int
+	// Backoff is the pause before each retry, the last one repeated; nil means 0.3, 1 and 3 seconds.
+	Backoff []time.Duration
+	// MaxRetryAfter is the longest pause that a server may ask for before the call gives up instead;
+	// 0 means one minute.
+	MaxRetryAfter time.Duration
+	// Timeout bounds one try of a call that is not streamed; 0 means 30 seconds.
+	Timeout time.Duration
+	// IdleTimeout is how long a stream may stay silent before it counts as cut; 0 means one minute.
+	IdleTimeout time.Duration
+	// Transport replaces the HTTP transport, for tests.
+	Transport http.RoundTripper
+}
+
+// Client asks one server as one user. It is safe for concurrent use.
+type Client struct {
+	base *url.URL
+	http *http.Client
+	opts Options
+}
+
+// New checks the options and gives a client. Nothing is sent. Close it when done.
+func New(opts Options) (*Client, error) {
+	base, err := ParseServer(opts.Server)
+	if err != nil {
+		return nil, err
+	}
+	if strings.ContainsFunc(opts.Token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return nil, fault.New(fault.Unauthenticated, "the token holds characters that no token has: copy it again, without spaces or line breaks")
+	}
+	if opts.Retries == 0 {
+		opts.Retries = 3
+	}
+	if len(opts.Backoff) == 0 {
+		opts.Backoff = []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second}
+	}
+	opts.MaxRetryAfter = orDefault(opts.MaxRetryAfter, time.Minute)
+	opts.Timeout = orDefault(opts.Timeout, 30*time.Second)
+	opts.IdleTimeout = orDefault(opts.IdleTimeout, time.Minute)
+	if opts.UserAgent == "" {
+		opts.UserAgent = "agnes-client"
+	}
+	transport := opts.Transport
+	if transport == nil {
+		own := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // the standard library's default is what it says
+		own.MaxIdleConnsPerHost = 16
+		transport = own
+	}
+	return &Client{
+		base: base,
+		opts: opts,
+		http: &http.Client{Transport: transport, CheckRedirect: safeRedirect},
+	}, nil
+}
+
+func orDefault(d, fallback time.Duration) time.Duration {
+	if d == 0 {
+		return fallback
+	}
+	return d
+}
+
+// ParseServer checks the address of a server and gives it without a trailing slash. A missing scheme
+// is https, or http for this machine itself.
+func ParseServer(server string) (*url.URL, error) {
+	server = strings.TrimSpace(server)
+	if server == "" {
+		return nil, fault.New(fault.Invalid, "no server is configured")
+	}
+	if !strings.Contains(server, "://") {
+		server = schemeFor(server) + "://" + server
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the address of the server is not a URL") // err quotes it, and it may hold a password
+	}
+	switch {
+	case u.User != nil:
+		return nil, fault.New(fault.Invalid, "the address of the server must not carry a user or a password: sign in with `da login`")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fault.New(fault.Invalid, "the address of the server must start with https:// or http://")
+	case u.Host == "":
+		return nil, fault.New(fault.Invalid, "the address of the server has no host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fault.New(fault.Invalid, "the address of the server must not have a query or a fragment")
+	}
+	u.Scheme = strings.ToLower(u.Scheme)
+	u.Host = strings.ToLower(u.Host)
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.RawPath = ""
+	return u, nil
+}
+
+func schemeFor(server string) string {
+	host, _, _ := strings.Cut(server, "/")
+	name, _, _ := strings.Cut(host, ":")
+	if name == "localhost" || name == "127.0.0.1" || strings.HasPrefix(host, "[::1]") {
+		return "http"
+	}
+	return "https"
+}
+
+// safeRedirect follows a redirect only where the credentials stay as safe as they were: the standard
+// library drops them for another host, but not for the step from https to http.
+func safeRedirect(next *http.Request, via []*http.Request) error {
+	if len(via) >= 5 {
+		return errors.New("more than 5 redirects")
+	}
+	if via[0].URL.Scheme == "https" && next.URL.Scheme != "https" {
+		return errors.New("the server redirects from https to http")
+	}
+	return nil
+}
+
+// Server is the base URL, without a trailing slash.
+func (c *Client) Server() string { return c.base.String() }
+
+// Close gives back idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// request is one call before it is sent.
+type request struct {
+	method string
+	// path has escaped segments; see at.
+	path   string
+	query  url.Values
+	header http.Header
+	body   any
+	// repeatable: sending it twice does no harm, so a try whose answer was lost is repeated. GET, HEAD,
+	// PUT and DELETE are always.
+	repeatable bool
+	// secrets must not appear in an error, whatever the server answers.
+	secrets []string
+}
+
+// at joins path segments, each escaped: an id is never a path.
+func at(segments ...string) string {
+	var b strings.Builder
+	for _, s := range segments {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
+
+func (r request) mayRepeat() bool {
+	switch r.method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return r.repeatable
+}
+
+// call sends r and decodes the JSON answer into out; a nil out reads nothing.
+func (c *Client) call(ctx context.Context, r request, out any) error {
+	_, err := c.callHeader(ctx, r, out)
+	return err
+}
+
+// callHeader is call that also gives the headers of the answer.
+func (c *Client) callHeader(ctx context.Context, r request, out any) (http.Header, error) {
+	var header http.Header
+	err := c.retry(ctx, r, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+		defer cancel()
+		resp, err := c.send(ctx, r)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		header = resp.Header
+		if resp.StatusCode == http.StatusNotModified {
+			return errNotModified
+		}
+		if out == nil || resp.StatusCode == http.StatusNoContent {
+			_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+			return c.transportFault(ctx, err)
+		}
+		raw, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return c.transportFault(ctx, err)
+		}
+		if err := json.Unmarshal(raw, out); err != nil {
+			return c.notTheAPI(err, r.method, r.path)
+		}
+		return nil
+	})
+	return header, err
+}
+
+// errNotModified is the answer 304 to a conditional request.
+var errNotModified = errors.New("not modified")
+
+// send makes one try. An answer of 400 or more is an error; otherwise the caller closes the body.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	var body io.Reader
+	if r.body != nil {
+		raw, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "the request cannot be written as JSON")
+		}
+		body = bytes.NewReader(raw)
+	}
+	address := c.Server() + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the request cannot be made for %s", r.path)
+	}
+	for k, v := range r.header {
+		req.Header[k] = v
+	}
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json")
+	}
+	req.Header.Set("User-Agent", c.opts.UserAgent)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.opts.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.opts.Token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.transportFault(ctx, err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		defer resp.Body.Close()
+		return nil, c.answerFault(resp, r)
+	}
+	return resp, nil
+}
