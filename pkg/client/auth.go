@@ -36,9 +36,16 @@ type Me struct {
 	Email  string `json:"email"`
 	Name   string `json:"name"`
 	Role   string `json:"role"`
-	// Credential is "session" or "pat".
-	Credential string `json:"credential"`
-	// ExpiresAt is when the token ends by itself; nil for never.
+	// Credential is what the request was signed with.
+	Credential Credential `json:"credential"`
+}
+
+// Credential is a session or a personal access token, without its secret.
+type Credential struct {
+	// Kind is "session" or "pat".
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+	// ExpiresAt is when it ends by itself; nil for never.
 	ExpiresAt *time.Time `json:"expires_at"`
 }
 

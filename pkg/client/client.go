@@ -158,6 +158,8 @@ type request struct {
 	// repeatable: sending it twice does no harm, so a try whose answer was lost is repeated. GET, HEAD,
 	// PUT and DELETE are always.
 	repeatable bool
+	// timeout bounds one try; 0 means that of the client.
+	timeout time.Duration
 	// secrets must not appear in an error, whatever the server answers.
 	secrets []string
 }
@@ -190,7 +192,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 func (c *Client) callHeader(ctx context.Context, r request, out any) (http.Header, error) {
 	var header http.Header
 	err := c.retry(ctx, r, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, orDefault(r.timeout, c.opts.Timeout))
 		defer cancel()
 		resp, err := c.send(ctx, r)
 		if err != nil {

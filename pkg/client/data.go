@@ -12,8 +12,11 @@ import (
 
 // Manifest lists what the caller may hold a copy of: every granted table with its parts.
 type Manifest struct {
-	Tables     map[string]ManifestTable `json:"tables"`
-	ServerTime time.Time                `json:"server_time"`
+	// Tables is keyed by the table's id.
+	Tables map[string]ManifestTable `json:"tables"`
+	// RemoteTables can only be asked on the server: there is nothing to download.
+	RemoteTables map[string]ManifestTable `json:"remote_tables"`
+	ServerTime   time.Time                `json:"server_time"`
 	// ETag names this state of the manifest; give it to the next call.
 	ETag string `json:"-"`
 }
@@ -27,13 +30,16 @@ type ManifestTable struct {
 	QueryMode   string `json:"query_mode"`
 	Description string `json:"description"`
 	// Hash is the MD5 (hex) of the bytes that a download of the whole table sends, SHA256 its SHA-256.
-	Hash      string           `json:"hash"`
-	SHA256    string           `json:"sha256"`
-	SizeBytes int64            `json:"size_bytes"`
-	Rows      int64            `json:"rows"`
-	Updated   time.Time        `json:"updated"`
-	Columns   []catalog.Column `json:"columns"`
-	Parts     []ManifestPart   `json:"parts"`
+	Hash   string `json:"hash"`
+	SHA256 string `json:"sha256"`
+	// SizeBytes is the size of the whole table as one file; the parts have sizes of their own.
+	SizeBytes int64     `json:"size_bytes"`
+	Rows      int64     `json:"rows"`
+	Updated   time.Time `json:"updated"`
+	// Fingerprint changes exactly when the content or the columns change.
+	Fingerprint string           `json:"fingerprint"`
+	Columns     []catalog.Column `json:"columns"`
+	Parts       []ManifestPart   `json:"parts"`
 }
 
 // ManifestPart is one file of a table.
@@ -66,11 +72,13 @@ type CatalogTable struct {
 	ID          string           `json:"id"`
 	Name        string           `json:"name"`
 	Source      string           `json:"source"`
+	Alias       bool             `json:"alias"`
 	Description string           `json:"description"`
 	SourceType  string           `json:"source_type"`
 	QueryMode   string           `json:"query_mode"`
 	Rows        int64            `json:"rows"`
 	SizeBytes   int64            `json:"size_bytes"`
+	Updated     *time.Time       `json:"updated"`
 	Columns     []catalog.Column `json:"columns"`
 }
 

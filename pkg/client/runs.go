@@ -10,19 +10,9 @@ import (
 
 // Trigger is the answer to a request for a sync.
 type Trigger struct {
-	// RunIDs has one run per source; RunID is the first.
-	RunID  string   `json:"run_id"`
-	RunIDs []string `json:"run_ids"`
-	Status string   `json:"status"`
-	Tables any      `json:"tables"`
-}
-
-// IDs gives the runs that were triggered.
-func (t Trigger) IDs() []string {
-	if len(t.RunIDs) == 0 && t.RunID != "" {
-		return []string{t.RunID}
-	}
-	return t.RunIDs
+	RunID   string `json:"run_id"`
+	Status  string `json:"status"`
+	Message string `json:"message"`
 }
 
 // SyncRequest says what to extract. The zero value means everything that is registered.
@@ -40,40 +30,90 @@ func (c *Client) TriggerSync(ctx context.Context, what SyncRequest) (Trigger, er
 	return t, err
 }
 
-// Run is one extraction of a source.
+// States of a run.
+const (
+	RunQueued     = "queued"
+	RunRunning    = "running"
+	RunPublishing = "publishing" // extracted, and not yet to be seen
+	RunSucceeded  = "succeeded"
+	RunPartial    = "partial" // some tables failed; the others are published
+	RunFailed     = "failed"
+)
+
+// Run is one sync, of one source or several.
 type Run struct {
 	ID          string     `json:"id"`
-	Source      string     `json:"source"`
 	Status      string     `json:"status"`
 	Reason      string     `json:"reason"`
 	RequestedBy string     `json:"requested_by"`
 	RequestedAt *time.Time `json:"requested_at"`
 	StartedAt   *time.Time `json:"started_at"`
 	FinishedAt  *time.Time `json:"finished_at"`
-	Error       string     `json:"error"`
-	Tables      []RunTable `json:"tables"`
+	DurationMS  int64      `json:"duration_ms"`
+	Force       bool       `json:"force"`
+	// Source is set where the run has only one.
+	Source   string      `json:"source"`
+	Error    string      `json:"error"`
+	Sources  []RunSource `json:"sources"`
+	Tables   []RunTable  `json:"tables"`
+	Progress RunProgress `json:"progress"`
+}
+
+// Ended tells whether nothing more will happen in the run.
+func (r Run) Ended() bool {
+	return r.Status == RunSucceeded || r.Status == RunPartial || r.Status == RunFailed
+}
+
+// RunSource is the part of a run that concerns one source.
+type RunSource struct {
+	Source    string `json:"source"`
+	Status    string `json:"status"`
+	Error     string `json:"error"`
+	ErrorKind string `json:"error_kind"`
 }
 
 // RunTable is what became of one table in a run, or how far it is.
 type RunTable struct {
-	Table      string `json:"table"`
-	Outcome    string `json:"outcome"`
-	Phase      string `json:"phase"`
-	Rows       int64  `json:"rows"`
-	Bytes      int64  `json:"bytes"`
-	BytesTotal int64  `json:"bytes_total"`
-	DurationMS int64  `json:"duration_ms"`
-	Error      string `json:"error"`
+	TableID string `json:"table_id"`
+	Source  string `json:"source"`
+	Table   string `json:"table"`
+	// Outcome is "updated", "unchanged", "failed", "held_back" or "removed"; empty while it is worked on.
+	Outcome      string `json:"outcome"`
+	Phase        string `json:"phase"`
+	Rows         int64  `json:"rows"`
+	Bytes        int64  `json:"bytes"`
+	BytesTotal   int64  `json:"bytes_total"`
+	DurationMS   int64  `json:"duration_ms"`
+	Error        string `json:"error"`
+	ErrorKind    string `json:"error_kind"`
+	RejectedRows int64  `json:"rejected_rows"`
 }
 
-// Runs lists the latest runs, newest first.
-func (c *Client) Runs(ctx context.Context, source string, limit int) ([]Run, error) {
+// RunProgress is how far a run is.
+type RunProgress struct {
+	TablesDone  int   `json:"tables_done"`
+	TablesTotal int   `json:"tables_total"`
+	Rows        int64 `json:"rows"`
+	Bytes       int64 `json:"bytes"`
+}
+
+// RunFilter says which runs to list; the zero value lists the latest.
+type RunFilter struct {
+	Source, Status string
+	Limit          int
+}
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	q := url.Values{}
-	if source != "" {
-		q.Set("source", source)
+	if f.Source != "" {
+		q.Set("source", f.Source)
 	}
-	if limit > 0 {
-		q.Set("limit", strconv.Itoa(limit))
+	if f.Status != "" {
+		q.Set("status", f.Status)
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
 	}
 	var answer struct {
 		Runs []Run `json:"runs"`

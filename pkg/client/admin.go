@@ -1,0 +1,262 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+)
+
+// Registered is a table of the registry.
+type Registered struct {
+	ID               string          `json:"id"`
+	Name             string          `json:"name"`
+	Source           string          `json:"source"`
+	SourceType       string          `json:"source_type"`
+	Bucket           string          `json:"bucket"`
+	SourceTable      string          `json:"source_table"`
+	SyncStrategy     string          `json:"sync_strategy"`
+	QueryMode        string          `json:"query_mode"`
+	SyncSchedule     string          `json:"sync_schedule"`
+	ProfileAfterSync bool            `json:"profile_after_sync"`
+	PrimaryKey       []string        `json:"primary_key"`
+	Folder           string          `json:"folder"`
+	Description      string          `json:"description"`
+	RegisteredBy     string          `json:"registered_by"`
+	IsPublic         bool            `json:"is_public"`
+	RegisteredAt     *time.Time      `json:"registered_at"`
+	Options          json.RawMessage `json:"options,omitempty"`
+}
+
+// TableFields are what can be set of a registered table. Only what is not nil is sent: the rest gets
+// its default, or stays as it is.
+type TableFields struct {
+	Name             *string         `json:"name,omitempty"`
+	Source           *string         `json:"source,omitempty"`
+	SourceType       *string         `json:"source_type,omitempty"`
+	Bucket           *string         `json:"bucket,omitempty"`
+	SourceTable      *string         `json:"source_table,omitempty"`
+	SyncStrategy     *string         `json:"sync_strategy,omitempty"`
+	QueryMode        *string         `json:"query_mode,omitempty"`
+	SyncSchedule     *string         `json:"sync_schedule,omitempty"`
+	ProfileAfterSync *bool           `json:"profile_after_sync,omitempty"`
+	PrimaryKey       *[]string       `json:"primary_key,omitempty"`
+	Folder           *string         `json:"folder,omitempty"`
+	Description      *string         `json:"description,omitempty"`
+	IsPublic         *bool           `json:"is_public,omitempty"`
+	Options          json.RawMessage `json:"options,omitempty"`
+}
+
+// NewTable names a table that was just registered.
+type NewTable struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Status string `json:"status"`
+}
+
+// Registry lists the registered tables.
+func (c *Client) Registry(ctx context.Context) ([]Registered, error) {
+	var answer struct {
+		Tables []Registered `json:"tables"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: "/api/admin/registry"}, &answer)
+	return answer.Tables, err
+}
+
+// RegisterTable adds a table to the registry. An existing one is an error of kind conflict.
+func (c *Client) RegisterTable(ctx context.Context, fields TableFields) (NewTable, error) {
+	var t NewTable
+	err := c.call(ctx, request{method: http.MethodPost, path: "/api/admin/register-table", body: fields}, &t)
+	return t, err
+}
+
+// UpdateTable changes fields of a registered table.
+func (c *Client) UpdateTable(ctx context.Context, id string, fields TableFields) error {
+	return c.call(ctx, request{method: http.MethodPut, path: at("api", "admin", "registry", id), body: fields}, nil)
+}
+
+// RemoveTable takes a table out of the registry.
+func (c *Client) RemoveTable(ctx context.Context, id string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: at("api", "admin", "registry", id)}, nil)
+}
+
+// Discovered is a table that a connector found.
+type Discovered struct {
+	ID          string           `json:"id"`
+	Name        string           `json:"name"`
+	Bucket      string           `json:"bucket"`
+	SourceTable string           `json:"source_table"`
+	Description string           `json:"description"`
+	Columns     []catalog.Column `json:"columns"`
+	PrimaryKey  []string         `json:"primary_key"`
+	// Rows is -1 where the source does not say.
+	Rows       int64  `json:"rows"`
+	SizeBytes  int64  `json:"size_bytes"`
+	Registered bool   `json:"registered"`
+	Problem    string `json:"problem"`
+}
+
+// discoverTimeout is longer than the others: a source may be slow to list what it has.
+const discoverTimeout = 5 * time.Minute
+
+// Discover asks a source what is there; an empty source means the only one.
+func (c *Client) Discover(ctx context.Context, source string) ([]Discovered, error) {
+	q := url.Values{}
+	if source != "" {
+		q.Set("source", source)
+	}
+	var answer struct {
+		Tables []Discovered `json:"tables"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: "/api/admin/discover-tables", query: q, timeout: discoverTimeout}, &answer)
+	return answer.Tables, err
+}
+
+// Registration is what came of discovering and registering.
+type Registration struct {
+	Registered int               `json:"registered"`
+	Skipped    int               `json:"skipped"`
+	Errors     json.RawMessage   `json:"errors"`
+	Tables     []json.RawMessage `json:"tables"`
+}
+
+// DiscoverAndRegister registers what the source has and the registry has not.
+func (c *Client) DiscoverAndRegister(ctx context.Context, source string) (Registration, error) {
+	body := map[string]string{}
+	if source != "" {
+		body["source"] = source
+	}
+	var r Registration
+	err := c.call(ctx, request{method: http.MethodPost, path: "/api/admin/discover-and-register", body: body, timeout: discoverTimeout}, &r)
+	return r, err
+}
+
+// SourceStatus is a configured source and what is published of it.
+type SourceStatus struct {
+	Name        string            `json:"name"`
+	Type        string            `json:"type"`
+	Generation  uint64            `json:"generation"`
+	PublishedAt *time.Time        `json:"published_at"`
+	Tables      int               `json:"tables"`
+	Problems    []catalog.Problem `json:"problems"`
+}
+
+// Sources lists the sources.
+func (c *Client) Sources(ctx context.Context) ([]SourceStatus, error) {
+	var answer struct {
+		Sources []SourceStatus `json:"sources"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: "/api/admin/sources"}, &answer)
+	return answer.Sources, err
+}
+
+// Rebuild has the catalog of a source built from its extract again; an empty source means all.
+func (c *Client) Rebuild(ctx context.Context, source string) error {
+	body := map[string]string{}
+	if source != "" {
+		body["source"] = source
+	}
+	return c.call(ctx, request{method: http.MethodPost, path: "/api/admin/rebuild", body: body, repeatable: true}, nil)
+}
+
+// DeadLetter is an event that nobody could handle.
+type DeadLetter struct {
+	Seq      uint64          `json:"seq"`
+	Subject  string          `json:"subject"`
+	Consumer string          `json:"consumer"`
+	Error    string          `json:"error"`
+	Kind     string          `json:"kind"`
+	Attempts int             `json:"attempts"`
+	Time     *time.Time      `json:"time"`
+	EventID  string          `json:"event_id"`
+	Payload  json.RawMessage `json:"payload"`
+}
+
+// DeadLetters lists the events that nobody could handle.
+func (c *Client) DeadLetters(ctx context.Context) ([]DeadLetter, error) {
+	var answer struct {
+		DeadLetters []DeadLetter `json:"dead_letters"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: "/api/admin/dead-letters"}, &answer)
+	return answer.DeadLetters, err
+}
+
+// ReplayDeadLetter hands an event to its consumer again.
+func (c *Client) ReplayDeadLetter(ctx context.Context, seq uint64) error {
+	return c.call(ctx, request{method: http.MethodPost, path: at("api", "admin", "dead-letters", strconv.FormatUint(seq, 10), "replay")}, nil)
+}
+
+// DropDeadLetter deletes an event for good.
+func (c *Client) DropDeadLetter(ctx context.Context, seq uint64) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: at("api", "admin", "dead-letters", strconv.FormatUint(seq, 10))}, nil)
+}
+
+// Grant lets a user read a dataset: a table's id, or "<bucket>.*".
+type Grant struct {
+	UserID  string `json:"user_id"`
+	Dataset string `json:"dataset"`
+	Access  string `json:"access"`
+}
+
+const permissions = "/api/admin/permissions"
+
+// AddGrant makes or replaces a grant.
+func (c *Client) AddGrant(ctx context.Context, g Grant) error {
+	return c.call(ctx, request{method: http.MethodPost, path: permissions, body: g, repeatable: true}, nil)
+}
+
+// RemoveGrant takes a grant away.
+func (c *Client) RemoveGrant(ctx context.Context, g Grant) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: permissions, body: g}, nil)
+}
+
+// Grants lists the grants of a user; an empty user means everybody's.
+func (c *Client) Grants(ctx context.Context, userID string) ([]Grant, error) {
+	path := permissions
+	if userID != "" {
+		path += at(userID)
+	}
+	var answer struct {
+		Permissions []Grant `json:"permissions"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: path}, &answer)
+	return answer.Permissions, err
+}
+
+// Account is a user of the server.
+type Account struct {
+	ID     string `json:"id"`
+	Email  string `json:"email"`
+	Name   string `json:"name"`
+	Role   string `json:"role"`
+	Active bool   `json:"active"`
+	// InviteURL is where a new user sets a password; empty where none was asked for.
+	InviteURL string `json:"invite_url"`
+}
+
+// NewAccount is a user to be added.
+type NewAccount struct {
+	Email      string `json:"email"`
+	Name       string `json:"name"`
+	Role       string `json:"role"`
+	Password   string `json:"password,omitempty"`
+	SendInvite bool   `json:"send_invite"`
+}
+
+// Accounts lists the users, ordered by e-mail.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	var list []Account
+	err := c.call(ctx, request{method: http.MethodGet, path: "/api/users"}, &list)
+	return list, err
+}
+
+// AddAccount adds a user.
+func (c *Client) AddAccount(ctx context.Context, a NewAccount) (Account, error) {
+	var made Account
+	err := c.call(ctx, request{method: http.MethodPost, path: "/api/users", body: a, secrets: []string{a.Password}}, &made)
+	return made, err
+}
