@@ -1,0 +1,219 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/propagation"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+// Listener says what is listened to.
+type Listener struct {
+	// Source and Key narrow it; empty means all.
+	Source, Key string
+	// After begins behind the event of this sequence and replays what has come since; 0 begins now.
+	// Only for kinds that are stored.
+	After uint64
+}
+
+// Listen hands every event of the kind to the handler of every process that listens, in order, one at
+// a time. Nothing is acknowledged or tried again: an error of the handler is logged. Kinds that are
+// stored arrive over a restart of the bus without a gap; of the others, what comes while the
+// connection is away is missed. Ending ctx is a hard stop.
+func Listen[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], l Listener, handle Handler[M]) (*Subscription, error) {
+	e := &ear[M]{Listener: l, bus: b, kind: kind, handle: handle, log: zerolog.Ctx(ctx).With().Str("kind", kind.name).Logger()}
+	e.hardCtx, e.hard = context.WithCancel(ctx)
+	context.AfterFunc(b.ctx, e.hard)
+	e.softCtx, e.soft = context.WithCancel(e.hardCtx)
+	s := &Subscription{soft: e.soft, hard: e.hard, done: make(chan struct{})}
+	run, err := e.live, error(nil)
+	if kind.Stored() {
+		run, err = e.stored, e.begin()
+	} else {
+		err = e.subscribe()
+	}
+	if err != nil {
+		e.hard()
+		return nil, fault.Wrap(err, fault.Unavailable, "cannot listen to %s", kind.name)
+	}
+	b.work.Go(func() {
+		defer close(s.done)
+		defer e.hard()
+		run()
+	})
+	return s, nil
+}
+
+// ear is one running listener.
+type ear[M proto.Message] struct {
+	Listener
+	bus     *Bus
+	kind    Kind[M]
+	handle  Handler[M]
+	softCtx context.Context
+	hardCtx context.Context
+	soft    context.CancelFunc
+	hard    context.CancelFunc
+	log     zerolog.Logger
+	last    uint64 // sequence of the last event that was heard
+	heard   chan *nats.Msg
+}
+
+// subscribe listens to what is not stored.
+func (e *ear[M]) subscribe() error {
+	e.heard = make(chan *nats.Msg, 1024)
+	for _, subject := range e.kind.filters(e.Source, e.Key) {
+		sub, err := e.bus.conn.ChanSubscribe(subject, e.heard)
+		if err != nil {
+			return err
+		}
+		context.AfterFunc(e.softCtx, func() { _ = sub.Unsubscribe() })
+	}
+	return e.bus.conn.FlushTimeout(publishAttempt)
+}
+
+func (e *ear[M]) live() {
+	for {
+		select {
+		case <-e.softCtx.Done():
+			return
+		case m := <-e.heard:
+			e.hear(m.Header, m.Subject, m.Data, time.Now(), 0)
+		}
+	}
+}
+
+// begin finds the place in the stream to start from, so that nothing is missed from here on.
+func (e *ear[M]) begin() error {
+	e.last = e.After
+	ctx, cancel := context.WithTimeout(e.softCtx, publishTimeout)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		newest, err := e.newest(ctx)
+		if err == nil {
+			if e.After == 0 {
+				e.last = newest
+			}
+			return nil
+		}
+		if !sleep(ctx, min(time.Duration(attempt)*50*time.Millisecond, time.Second)) {
+			return err
+		}
+	}
+}
+
+func (e *ear[M]) newest(ctx context.Context) (uint64, error) {
+	stream, err := e.bus.js.Stream(ctx, e.kind.stream)
+	if err != nil {
+		return 0, err
+	}
+	return stream.CachedInfo().State.LastSeq, nil
+}
+
+// stored follows the stream until the listener is stopped, beginning anew where it left off whenever
+// the bus came back or was silent for long.
+func (e *ear[M]) stored() {
+	for e.softCtx.Err() == nil {
+		if err := e.follow(); err != nil && e.softCtx.Err() == nil {
+			e.log.Debug().Err(err).Msg("listening was interrupted, taking it up again")
+			sleep(e.softCtx, 100*time.Millisecond)
+		}
+	}
+}
+
+func (e *ear[M]) follow() error {
+	awake := e.bus.awake()
+	ctx, cancel := context.WithTimeout(e.softCtx, ensureTimeout)
+	defer cancel()
+	newest, err := e.newest(ctx)
+	if err != nil {
+		return err
+	}
+	if newest < e.last {
+		e.last = 0 // the bus lost its store and counts from the start
+	}
+	consumer, err := e.bus.js.OrderedConsumer(ctx, e.kind.stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: e.kind.filters(e.Source, e.Key),
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    e.last + 1,
+	})
+	if err != nil {
+		return err
+	}
+	it, err := consumer.Messages()
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	return e.read(it, awake)
+}
+
+func (e *ear[M]) read(it jetstream.MessagesContext, awake <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(e.softCtx)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case <-awake:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(); <-stopped }()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		e.last = meta.Sequence.Stream
+		if msg.Headers().Get(headerReplayFor) == "" {
+			e.hear(msg.Headers(), msg.Subject(), msg.Data(), meta.Timestamp, meta.Sequence.Stream)
+		}
+	}
+}
+
+// hear hands one event to the handler.
+func (e *ear[M]) hear(headers nats.Header, subject string, data []byte, at time.Time, sequence uint64) {
+	ev := envelope[M](headers, subject, at)
+	ev.Sequence, ev.Attempt = sequence, 1
+	if ev.ID == "" {
+		ev.ID = fallbackID(e.kind.stream, sequence)
+	}
+	log := e.log.With().Str("event_id", ev.ID).Logger()
+	payload, err := decode[M](headers, data)
+	if err == nil {
+		ev.Payload = payload
+		ctx := propagation.TraceContext{}.Extract(e.hardCtx, carrier(headers))
+		ctx = eventLogger(ctx, e.log, ev.ID, ev.Source)
+		err = guard(func() error { return e.handle(ctx, ev) })
+	}
+	if err != nil && e.hardCtx.Err() == nil {
+		log.Warn().Err(err).Msg("an event that was listened to could not be handled")
+	}
+}
+
+// Bounds are the sequences of the oldest and newest event that the stream of the kind holds, of
+// whatever kind. Where oldest > After+1, a Listener with that After has missed events.
+func Bounds[M proto.Message](ctx context.Context, b *Bus, kind Kind[M]) (oldest, newest uint64, err error) {
+	stream, err := b.js.Stream(ctx, kind.stream)
+	if err != nil {
+		return 0, 0, fault.Wrap(err, fault.Unavailable, "the stream of %s does not answer", kind.name)
+	}
+	state := stream.CachedInfo().State
+	return state.FirstSeq, state.LastSeq, nil
+}

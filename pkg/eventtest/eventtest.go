@@ -1,0 +1,96 @@
+// Package eventtest gives tests a real bus: a NATS server in the process, one per test.
+package eventtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/event/embedded"
+)
+
+// Bus is a connection to a server of the test's own; both end with the test.
+func Bus(t testing.TB) *event.Bus {
+	t.Helper()
+	return Connect(t, Server(t), "test")
+}
+
+// Server starts a server that ends with the test and leaves nothing behind.
+func Server(t testing.TB) *embedded.Server {
+	t.Helper()
+	s, err := embedded.Start(Context(t), embedded.Config{StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatalf("start the embedded server: %v", err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Connect is one more connection to the server, as another process would have it.
+func Connect(t testing.TB, s *embedded.Server, name string) *event.Bus {
+	t.Helper()
+	b, err := s.Connect(Context(t), name)
+	if err != nil {
+		t.Fatalf("connect to the embedded server: %v", err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// Context is the test's context with a logger that writes warnings to the test's log.
+func Context(t testing.TB) context.Context {
+	t.Helper()
+	log := zerolog.New(zerolog.NewConsoleWriter(zerolog.ConsoleTestWriter(t))).Level(zerolog.Disabled)
+	return log.WithContext(t.Context())
+}
+
+// Patience is how long the helpers of this package wait for what must happen.
+const Patience = 10 * time.Second
+
+// Events collects the events of one kind.
+type Events[M proto.Message] struct {
+	t    testing.TB
+	kind string
+	c    chan event.Event[M]
+}
+
+// Collect listens from now on.
+func Collect[M proto.Message](t testing.TB, b *event.Bus, kind event.Kind[M]) *Events[M] {
+	t.Helper()
+	e := &Events[M]{t: t, kind: kind.Name(), c: make(chan event.Event[M], 1024)}
+	sub, err := event.Listen(Context(t), b, kind, event.Listener{}, func(_ context.Context, ev event.Event[M]) error {
+		e.c <- ev
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("listen to %s: %v", kind.Name(), err)
+	}
+	t.Cleanup(func() { _ = event.StopAll(Patience, sub) })
+	return e
+}
+
+// Next waits for the next event and fails the test when none comes.
+func (e *Events[M]) Next() event.Event[M] {
+	e.t.Helper()
+	select {
+	case ev := <-e.c:
+		return ev
+	case <-time.After(Patience):
+		e.t.Fatalf("no %s came within %s", e.kind, Patience)
+		panic("unreachable")
+	}
+}
+
+// None fails the test when an event comes within the time.
+func (e *Events[M]) None(within time.Duration) {
+	e.t.Helper()
+	select {
+	case ev := <-e.c:
+		e.t.Fatalf("an unexpected %s came: %v", e.kind, ev.Payload)
+	case <-time.After(within):
+	}
+}
