@@ -38,10 +38,10 @@ func HealthHandler(ready func(context.Context) error, metrics *prometheus.Regist
 	return mux
 }
 
-// ServeHealth serves HealthHandler on addr until ctx is done. An empty addr serves nothing and
-// returns at once; an address that cannot be opened is an error before anything else starts.
-// The returned function waits for the server to end.
-func ServeHealth(ctx context.Context, addr string, ready func(context.Context) error, metrics *prometheus.Registry) (wait func(), err error) {
+// ServeHealth serves HealthHandler on addr until the returned function is called, which waits for the
+// server to end. An empty addr serves nothing; an address that cannot be opened is an error before
+// anything else starts.
+func ServeHealth(ctx context.Context, addr string, ready func(context.Context) error, metrics *prometheus.Registry) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
@@ -57,12 +57,8 @@ func ServeHealth(ctx context.Context, addr string, ready func(context.Context) e
 			zerolog.Ctx(ctx).Error().Err(err).Msg("the health server stopped")
 		}
 	}()
-	stopped := context.AfterFunc(ctx, func() {
-		_ = server.Close()
-	})
 	return func() {
-		<-ctx.Done()
-		stopped()
+		_ = server.Close()
 		<-done
 	}, nil
 }

@@ -1,0 +1,116 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+type testConfig struct {
+	Base
+	Limit int `envconfig:"AGNES_TEST_LIMIT" default:"7" desc:"how many"`
+}
+
+func TestStartReadsTheEnvironmentAndReports(t *testing.T) {
+	t.Setenv("DATA_DIR", "/srv/agnes")
+	t.Setenv("AGNES_TEST_LIMIT", "9")
+	var out, errs bytes.Buffer
+	var got testConfig
+	code := start("agnes-test", nil, &out, &errs, func(ctx context.Context, c testConfig) error {
+		got = c
+		zerolog.Ctx(ctx).Info().Msg("hello")
+		return nil
+	})
+	if code != 0 || got.DataDir != "/srv/agnes" || got.Limit != 9 || got.ConfigDir != "./config" {
+		t.Errorf("exit %d, %+v", code, got)
+	}
+	if !strings.Contains(errs.String(), `"service":"agnes-test"`) || !strings.Contains(errs.String(), "hello") {
+		t.Errorf("log: %s", errs.String())
+	}
+}
+
+func TestStartTellsWhatIsWrong(t *testing.T) {
+	fail := func(context.Context, testConfig) error { return errors.New("the disk is on fire") }
+	for _, c := range []struct {
+		name, limit string
+		args        []string
+		code        int
+		want        string
+	}{
+		{"an error", "1", nil, 1, "the disk is on fire"},
+		{"a bad value", "many", nil, 2, "AGNES_TEST_LIMIT"},
+		{"an argument", "1", []string{"--wat"}, 2, `unknown argument "--wat"`},
+		{"help", "1", []string{"--help"}, 0, "AGNES_TEST_LIMIT"},
+		{"version", "1", []string{"--version"}, 0, "agnes-test"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("AGNES_TEST_LIMIT", c.limit)
+			var out bytes.Buffer
+			if code := start("agnes-test", c.args, &out, &out, fail); code != c.code || !strings.Contains(out.String(), c.want) {
+				t.Errorf("exit %d: %s", code, out.String())
+			}
+		})
+	}
+}
+
+func TestHealthcheckAsksTheServiceBesideIt(t *testing.T) {
+	var notReady error
+	server := httptest.NewServer(HealthHandler(func(context.Context) error { return notReady }, NewRegistry()))
+	defer server.Close()
+	t.Setenv("AGNES_HEALTH_ADDR", strings.TrimPrefix(server.URL, "http://"))
+	var errs bytes.Buffer
+	if code := healthcheck(&errs, "agnes-test"); code != 0 {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+	notReady = errors.New("the canary does not sing")
+	if code := healthcheck(&errs, "agnes-test"); code != 1 || !strings.Contains(errs.String(), "canary") {
+		t.Errorf("O9: exit %d: %s", code, errs.String())
+	}
+	t.Setenv("AGNES_HEALTH_ADDR", "nonsense")
+	if code := healthcheck(&errs, "agnes-test"); code != 2 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestServeHealthServesAndStops(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	addr := strings.TrimPrefix(server.URL, "http://")
+	ready := func(context.Context) error { return nil }
+	stop, err := ServeHealth(t.Context(), addr, ready, NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ServeHealth(t.Context(), addr, ready, NewRegistry()); err == nil {
+		t.Error("a taken address is no error")
+	}
+	for path, want := range map[string]string{"/livez": "ok", "/readyz": "ok", "/metrics": "go_goroutines"} {
+		answer, err := http.Get("http://" + addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if answer.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s %.100s", path, answer.Status, body)
+		}
+	}
+	stop()
+	if answer, err := http.Get("http://" + addr + "/livez"); err == nil {
+		_ = answer.Body.Close()
+		t.Error("it still serves after stop")
+	}
+	if stop, err := ServeHealth(t.Context(), "", ready, NewRegistry()); err != nil {
+		t.Error(err)
+	} else {
+		stop()
+	}
+}
