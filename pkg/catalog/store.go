@@ -142,7 +142,8 @@ func ValidPartPath(p string) bool {
 // replaceTries bounds how often a scratch file is written anew that somebody's sweep took away.
 const replaceTries = 3
 
-// replaceFile writes aside under tmp/, syncs, renames over target and syncs the folder.
+// replaceFile writes a small file of a data directory whole: aside under tmp/, synced, renamed over
+// target, the folder synced. Readers see the old content or the new one, also after a power cut.
 func replaceFile(dataDir, target string, content []byte) error {
 	scratch := filepath.Join(dataDir, "tmp")
 	for _, d := range []string{scratch, filepath.Dir(target)} {
