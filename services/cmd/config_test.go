@@ -179,3 +179,37 @@ func TestDockerfileBuildsAnyService(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryDependencySaysWhyItIsThere compares the modules' direct requirements with docs/dependencies.md.
+func TestEveryDependencySaysWhyItIsThere(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(filepath.Join(root, "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^- `([^`]+)` — .").FindAllSubmatch(raw, -1) {
+		explained[string(m[1])] = false
+	}
+	for _, module := range []string{"proto", "pkg", "services"} {
+		gomod, err := os.ReadFile(filepath.Join(root, module, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^(?:require )?\t?([a-z0-9.-]+\.[a-z]+/\S+) v\S+$`).FindAllSubmatch(gomod, -1) {
+			name := string(m[1])
+			if strings.HasPrefix(name, "github.com/agnes-platform/") {
+				continue
+			}
+			if _, ok := explained[name]; !ok {
+				t.Errorf("%s requires %s, which docs/dependencies.md does not explain", module, name)
+			}
+			explained[name] = true
+		}
+	}
+	for name, used := range explained {
+		if !used {
+			t.Errorf("docs/dependencies.md explains %s, which no module requires", name)
+		}
+	}
+}
