@@ -3,7 +3,6 @@ package event
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -48,6 +47,7 @@ type Bus struct {
 	work     sync.WaitGroup
 
 	mu         sync.Mutex
+	closed     bool
 	reconnects chan struct{} // closed and renewed when the connection came back
 }
 
@@ -144,16 +144,19 @@ func refusal(err error) error {
 	return fault.Wrap(err, fault.Invalid, "cannot use the address or the credentials of the bus")
 }
 
-// ensureUntil declares the streams, waiting for a server whose JetStream is not ready yet.
+// ensureUntil declares the streams, waiting for a server whose JetStream is not ready yet. What waiting
+// cannot mend is an error.
 func (b *Bus) ensureUntil(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		try, cancel := context.WithTimeout(ctx, ensureTimeout)
 		err := b.ensure(try)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
-		}
-		if attempt == 3 {
+		case attempt >= 3 && !transient(err):
+			return fault.Wrap(err, fault.Invalid, "the streams of the bus cannot be declared")
+		case attempt == 3:
 			b.log.Warn().Err(err).Msg("cannot declare the streams yet, trying on")
 		}
 		if !sleep(ctx, min(time.Duration(attempt)*100*time.Millisecond, 2*time.Second)) {
@@ -166,15 +169,26 @@ func (b *Bus) ensureUntil(ctx context.Context) error {
 // the consumers.
 func (b *Bus) reconnected() {
 	b.log.Info().Msg("the bus is back")
-	b.work.Go(func() {
-		if b.ensureUntil(b.ctx) != nil {
-			return // closed
+	b.spawn(func() {
+		if err := b.ensureUntil(b.ctx); err != nil && b.ctx.Err() == nil {
+			b.log.Error().Err(err).Msg("the bus came back, but its streams cannot be declared")
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		close(b.reconnects)
 		b.reconnects = make(chan struct{})
 	})
+}
+
+// spawn runs f in the background until Close, which waits for it; on a closed bus it runs nothing
+// and answers false.
+func (b *Bus) spawn(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.work.Go(f)
+	}
+	return !b.closed
 }
 
 // awake is closed when the connection comes back the next time.
@@ -199,16 +213,28 @@ func (b *Bus) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close sends what was published and ends the connection. Stop consumers first.
+// Close stops hard what still runs on the bus, sends what was published and ends the connection.
 func (b *Bus) Close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
 	b.cancel()
+	ended := make(chan struct{})
+	go func() {
+		b.work.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(hardGrace):
+		b.log.Warn().Msg("closing the bus under a handler that does not stop")
+	}
 	if b.conn != nil {
 		if b.conn.IsConnected() {
 			_ = b.conn.FlushTimeout(time.Second)
 		}
 		b.conn.Close()
 	}
-	b.work.Wait()
 }
 
 // sleep waits for d and tells whether it passed before ctx ended.
@@ -223,9 +249,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func closedError(err error) error {
-	if errors.Is(err, nats.ErrConnectionClosed) {
-		return fault.Wrap(err, fault.Unavailable, "the connection to the bus was closed")
-	}
-	return fmt.Errorf("bus: %w", err)
-}
+func errClosed() error { return fault.New(fault.Unavailable, "the connection to the bus was closed") }

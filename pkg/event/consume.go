@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,7 +176,7 @@ func newPump[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], c Consu
 
 // durableName is unique per stream for a name, a kind and a filter.
 func durableName(kind string, c Consumer) string {
-	name := Token(c.Name) + "_" + Token(kind)
+	name := Token(c.Name) + "_" + strings.ReplaceAll(kind, ".", "-")
 	for _, part := range []string{c.Source, c.Key} {
 		if part != "" {
 			name += "_" + Token(part)
@@ -205,38 +207,58 @@ func (p *pump[M]) declare() error {
 func (p *pump[M]) declareOnce() error {
 	ctx, cancel := context.WithTimeout(p.softCtx, publishAttempt)
 	defer cancel()
+	standing, err := p.bus.js.Consumer(ctx, p.kind.stream, p.durable)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return errors.Join(err, p.bus.ensure(ctx))
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		standing, err = p.bus.js.CreateConsumer(ctx, p.kind.stream, p.config())
+	case err == nil:
+		standing, err = p.update(ctx, standing)
+	}
+	if err == nil {
+		p.current = standing
+		p.FromNow = false // if it must be made again, with the streams, it takes what came meanwhile
+	}
+	return err
+}
+
+func (p *pump[M]) config() jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
-		Durable:        p.durable,
-		FilterSubjects: p.kind.filters(p.Source, p.Key),
-		AckPolicy:      jetstream.AckExplicitPolicy,
-		AckWait:        p.AckWait,
-		MaxDeliver:     -1, // this package counts, so that nothing is dropped without a dead letter
-		MaxAckPending:  maxAckPending,
+		Durable:       p.durable,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       p.AckWait,
+		MaxDeliver:    -1, // this package counts, so that nothing is dropped without a dead letter
+		MaxAckPending: maxAckPending,
 	}
 	if p.FromNow {
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	}
-	consumer, err := p.bus.js.CreateOrUpdateConsumer(ctx, p.kind.stream, cfg)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return errors.Join(err, p.bus.ensure(ctx))
+	if filters := p.kind.filters(p.Source, p.Key); len(filters) == 1 {
+		cfg.FilterSubject = filters[0]
+	} else {
+		cfg.FilterSubjects = filters
 	}
-	if err != nil {
-		// What cannot be changed on a standing consumer, such as where it began, stays as it is.
-		standing, findErr := p.bus.js.Consumer(ctx, p.kind.stream, p.durable)
-		if findErr != nil {
-			return err
-		}
-		p.log.Warn().Err(err).Msg("the standing consumer keeps its settings")
-		consumer = standing
+	return cfg
+}
+
+// update brings a standing consumer to our settings where they differ. Where it began stays as it is.
+func (p *pump[M]) update(ctx context.Context, standing jetstream.Consumer) (jetstream.Consumer, error) {
+	have, want := standing.CachedInfo().Config, p.config()
+	same := have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending &&
+		have.FilterSubject == want.FilterSubject && slices.Equal(have.FilterSubjects, want.FilterSubjects)
+	if same {
+		return standing, nil
 	}
-	p.current = consumer
-	return nil
+	have.AckWait, have.MaxDeliver, have.MaxAckPending = want.AckWait, want.MaxDeliver, want.MaxAckPending
+	have.FilterSubject, have.FilterSubjects = want.FilterSubject, want.FilterSubjects
+	return p.bus.js.UpdateConsumer(ctx, p.kind.stream, have)
 }
 
 // start runs the pump until it is stopped. take takes from the iterator what it hands to handlers.
 func (p *pump[M]) start(take func(jetstream.MessagesContext) error) (*Subscription, error) {
 	s := &Subscription{soft: p.soft, hard: p.hard, done: make(chan struct{})}
-	p.bus.work.Go(func() {
+	running := p.bus.spawn(func() {
 		defer close(s.done)
 		defer p.hard()
 		for p.softCtx.Err() == nil {
@@ -253,6 +275,10 @@ func (p *pump[M]) start(take func(jetstream.MessagesContext) error) (*Subscripti
 		}
 		p.handlers.Wait()
 	})
+	if !running {
+		p.hard()
+		return nil, errClosed()
+	}
 	return s, nil
 }
 

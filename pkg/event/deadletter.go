@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -184,7 +183,10 @@ func (b *Bus) ReplayDeadLetter(ctx context.Context, number uint64) error {
 	if err := b.store(ctx, msg); err != nil {
 		return err
 	}
-	return b.DropDeadLetter(ctx, number)
+	if err := b.DropDeadLetter(ctx, number); !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return nil // it has failed again already, and its new letter took the place of this one
 }
 
 // DropDeadLetter removes a letter for good; fault.NotFound where there is none of that number.
@@ -193,16 +195,18 @@ func (b *Bus) DropDeadLetter(ctx context.Context, number uint64) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the dead letters cannot be reached")
 	}
-	return letterError(stream.DeleteMsg(ctx, number), number)
+	if err = stream.DeleteMsg(ctx, number); err == nil {
+		return nil
+	}
+	if _, getErr := stream.GetMsg(ctx, number); getErr != nil {
+		err = getErr // deleting what is not there is a general failure of the server
+	}
+	return letterError(err, number)
 }
 
 func letterError(err error, number uint64) error {
-	var api jetstream.JetStreamError
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, jetstream.ErrMsgNotFound), errors.As(err, &api) && api.APIError() != nil && api.APIError().Code < 500:
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fault.Wrap(err, fault.NotFound, "there is no dead letter %d", number)
 	}
-	return fault.Wrap(err, fault.Unavailable, "dead letter %s", fmt.Sprint(number))
+	return fault.Wrap(err, fault.Unavailable, "the dead letter %d cannot be reached", number)
 }

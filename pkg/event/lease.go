@@ -3,7 +3,6 @@ package event
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,7 +25,6 @@ type Lease struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{}
-	mu      sync.Mutex
 	current uint64 // revision of our last write
 }
 
@@ -52,7 +50,10 @@ func (b *Bus) Lease(ctx context.Context, name string, ttl time.Duration) (*Lease
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	context.AfterFunc(b.ctx, l.cancel)
-	b.work.Go(func() { l.hold(written) })
+	if !b.spawn(func() { l.hold(written) }) {
+		l.cancel()
+		return nil, errClosed()
+	}
 	return l, nil
 }
 
@@ -116,21 +117,19 @@ func (l *Lease) hold(written time.Time) {
 	if err != nil {
 		return
 	}
+	// The lease ends by itself when it was not renewed in time, whatever hangs.
+	valid := func() time.Duration { return time.Until(written.Add(l.ttl * 9 / 10)) }
+	end := time.AfterFunc(valid(), l.cancel)
+	defer end.Stop()
 	for sleep(l.ctx, l.ttl/3) {
 		before := time.Now()
-		left := written.Add(l.ttl * 9 / 10).Sub(before)
-		if left <= 0 {
-			return
-		}
-		ctx, cancel := context.WithTimeout(l.ctx, min(left, l.ttl/3))
-		revision, err := l.bucket.Update(ctx, l.name, value, l.revision())
+		ctx, cancel := context.WithTimeout(l.ctx, l.ttl/3)
+		revision, err := l.bucket.Update(ctx, l.name, value, l.current)
 		cancel()
 		switch {
 		case err == nil:
-			written = before
-			l.mu.Lock()
-			l.current = revision
-			l.mu.Unlock()
+			l.current, written = revision, before
+			end.Reset(valid())
 		case fault.Is(err, fault.Conflict):
 			if !l.adopt() {
 				return // somebody else's now
@@ -149,9 +148,7 @@ func (l *Lease) adopt() bool {
 	if err != nil || json.Unmarshal(standing.Value, &record) != nil || record.Identity != l.record.Identity {
 		return false
 	}
-	l.mu.Lock()
 	l.current = standing.Revision
-	l.mu.Unlock()
 	return true
 }
 
@@ -159,13 +156,7 @@ func (l *Lease) adopt() bool {
 func (l *Lease) giveUp() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), time.Second)
 	defer cancel()
-	_ = l.bucket.deleteAt(ctx, l.name, l.revision())
-}
-
-func (l *Lease) revision() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.current
+	_ = l.bucket.deleteAt(ctx, l.name, l.current)
 }
 
 // Context ends when the lease is released or lost: work under it must stop then.

@@ -43,11 +43,15 @@ func Listen[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], l Listen
 		e.hard()
 		return nil, fault.Wrap(err, fault.Unavailable, "cannot listen to %s", kind.name)
 	}
-	b.work.Go(func() {
+	running := b.spawn(func() {
 		defer close(s.done)
 		defer e.hard()
 		run()
 	})
+	if !running {
+		e.hard()
+		return nil, errClosed()
+	}
 	return s, nil
 }
 

@@ -82,12 +82,16 @@ func Serve[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, R
 		hard()
 		return nil, fault.Wrap(err, fault.Unavailable, "cannot serve %s", m.name)
 	}
-	b.work.Go(func() {
+	running := b.spawn(func() {
 		defer close(s.done)
 		defer hard()
 		answerAll(softCtx, requests, func(msg *nats.Msg) { answer(hardCtx, m, msg, handle) })
 		_ = sub.Unsubscribe()
 	})
+	if !running {
+		hard()
+		return nil, errClosed()
+	}
 	return s, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agnes-platform/agnes/pkg/event"
@@ -22,7 +21,7 @@ func Bus(t testing.TB) *event.Bus {
 // Server starts a server that ends with the test and leaves nothing behind.
 func Server(t testing.TB) *embedded.Server {
 	t.Helper()
-	s, err := embedded.Start(Context(t), embedded.Config{StoreDir: t.TempDir()})
+	s, err := embedded.Start(t.Context(), embedded.Config{StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatalf("start the embedded server: %v", err)
 	}
@@ -33,19 +32,12 @@ func Server(t testing.TB) *embedded.Server {
 // Connect is one more connection to the server, as another process would have it.
 func Connect(t testing.TB, s *embedded.Server, name string) *event.Bus {
 	t.Helper()
-	b, err := s.Connect(Context(t), name)
+	b, err := s.Connect(t.Context(), name)
 	if err != nil {
 		t.Fatalf("connect to the embedded server: %v", err)
 	}
 	t.Cleanup(b.Close)
 	return b
-}
-
-// Context is the test's context with a logger that writes warnings to the test's log.
-func Context(t testing.TB) context.Context {
-	t.Helper()
-	log := zerolog.New(zerolog.NewConsoleWriter(zerolog.ConsoleTestWriter(t))).Level(zerolog.Disabled)
-	return log.WithContext(t.Context())
 }
 
 // Patience is how long the helpers of this package wait for what must happen.
@@ -62,7 +54,7 @@ type Events[M proto.Message] struct {
 func Collect[M proto.Message](t testing.TB, b *event.Bus, kind event.Kind[M]) *Events[M] {
 	t.Helper()
 	e := &Events[M]{t: t, kind: kind.Name(), c: make(chan event.Event[M], 1024)}
-	sub, err := event.Listen(Context(t), b, kind, event.Listener{}, func(_ context.Context, ev event.Event[M]) error {
+	sub, err := event.Listen(t.Context(), b, kind, event.Listener{}, func(_ context.Context, ev event.Event[M]) error {
 		e.c <- ev
 		return nil
 	})

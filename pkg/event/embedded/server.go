@@ -33,7 +33,8 @@ type Config struct {
 
 // Server is a running NATS server.
 type Server struct {
-	ns *server.Server
+	ns    *server.Server
+	token string
 }
 
 const (
@@ -51,7 +52,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	opts := &server.Options{
 		ServerName: "agnes", DontListen: cfg.Listen == "", JetStream: true, StoreDir: cfg.StoreDir, SyncAlways: cfg.SyncAlways,
-		NoSigs: true, MaxPayload: maxPayload, Authorization: cfg.Token, JetStreamMaxStore: 1 << 50,
+		NoSigs: true, MaxPayload: maxPayload, Authorization: cfg.Token,
 	}
 	if cfg.Listen != "" {
 		host, port, err := net.SplitHostPort(cfg.Listen)
@@ -79,12 +80,12 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		ns.WaitForShutdown()
 		return nil, fault.New(fault.Unavailable, "the embedded server did not start: %s", quiet.last())
 	}
-	return &Server{ns: ns}, nil
+	return &Server{ns: ns, token: cfg.Token}, nil
 }
 
 // Connect gives a connection within the process.
 func (s *Server) Connect(ctx context.Context, name string) (*event.Bus, error) {
-	return event.Connect(ctx, event.Config{Name: name, InProcess: s.ns})
+	return event.Connect(ctx, event.Config{Name: name, InProcess: s.ns, Token: s.token})
 }
 
 // InProcessConn makes one connection within the process; it makes a Server an event.InProcess.

@@ -1,0 +1,3 @@
+package event_test
+
+func publishUntilKilled(string) {}
