@@ -36,14 +36,19 @@ type Formats struct {
 }
 
 // Of gives the kinds among within that the value fits. Spaces around it do not count.
-func (f Formats) Of(value []byte, within Set) Set {
+func (f *Formats) Of(value []byte, within Set) Set {
+	if len(value) == 0 {
+		return 0
+	}
 	var fits Set
 	if within&Bool != 0 && isBool(value) {
 		fits |= Bool
 	}
-	v := bytes.Trim(value, " ")
-	if len(v) == 0 {
-		return 0
+	v := value
+	if v[0] == ' ' || v[len(v)-1] == ' ' {
+		if v = bytes.Trim(value, " "); len(v) == 0 {
+			return 0
+		}
 	}
 	if within&(Int|Float) != 0 {
 		fits |= number(v) & within
@@ -66,7 +71,7 @@ func (f Formats) Of(value []byte, within Set) Set {
 }
 
 // Start is what a column may be before its first value was seen.
-func (f Formats) Start() Set {
+func (f *Formats) Start() Set {
 	s := All
 	if f.Date == nil {
 		s &^= DateAs

@@ -59,7 +59,7 @@ func TestColumn(t *testing.T) {
 		{[]string{"10:00:00"}, "TIME"},
 		{[]string{"01/02/2024"}, "VARCHAR"},
 	} {
-		col := NewColumn(f)
+		col := NewColumn(&f)
 		for _, v := range c.values {
 			col.Add(&f, []byte(v))
 		}

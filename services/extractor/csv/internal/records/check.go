@@ -1,0 +1,190 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/agnes-platform/agnes/services/extractor/csv/internal/kind"
+)
+
+// Check reads a whole file and tells whether it is what it seems: every record has one value per
+// column, every value of a declared column fits, and what the other columns can hold.
+type Check struct {
+	Dialect Dialect
+	Formats kind.Formats
+	Names   []string
+	// Declared tells per column why a value that is not null cannot become its declared type, or "".
+	// A nil function means that the type is to be found.
+	Declared []func(value []byte) string
+
+	// Bad is called for each record that cannot be taken; an error ends the reading.
+	Bad func(Bad) error
+	// Good, if set, is called for each other record.
+	Good func(*Record) error
+	// Changed, if set, is called when a column turns out to be less than it seemed so far.
+	Changed func(column int, c kind.Column)
+	// Batch, if set, is called now and then, and at the end; an error ends the reading.
+	Batch func(*Result) error
+}
+
+// Bad is a record that cannot be taken.
+type Bad struct {
+	Line   int64
+	Column string // empty where it is the record as a whole
+	Reason string
+	Raw    []byte // valid until the call returns
+}
+
+// Result is what is known about the file so far.
+type Result struct {
+	// Records that were taken, and those that were not.
+	Records, Rejected int64
+	Columns           []kind.Column
+	// Odd and Longest are those of Scanner.
+	Odd     bool
+	Longest int
+}
+
+// batch is how many records are read between two calls of Batch.
+const batch = 4096
+
+// Run reads r, which gives text in UTF-8 without a mark. A file that cannot be read to its end is an
+// error; bad records are not, unless Bad says so.
+func (c *Check) Run(ctx context.Context, r io.Reader) (*Result, error) {
+	s := NewScanner(r, c.Dialect)
+	s.Single = len(c.Names) == 1
+	res := &Result{Columns: make([]kind.Column, len(c.Names))}
+	for i := range res.Columns {
+		res.Columns[i] = kind.NewColumn(&c.Formats)
+	}
+	declared := false
+	for _, d := range c.Declared {
+		declared = declared || d != nil
+	}
+	if c.Dialect.Header && s.Next() {
+		if p := s.Record().Problem; p != "" {
+			return nil, &HeaderError{Line: s.Record().Line, Reason: p}
+		}
+	}
+	for n := 1; s.Next(); n++ {
+		bad := c.inspect(s.Record(), res, declared)
+		var err error
+		switch {
+		case bad != nil:
+			res.Rejected++
+			err = c.Bad(*bad)
+		default:
+			res.Records++
+			if c.Good != nil {
+				err = c.Good(s.Record())
+			}
+		}
+		if err == nil && n%batch == 0 {
+			err = c.report(ctx, s, res)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if s.Err() != nil {
+		return nil, s.Err()
+	}
+	return res, c.report(ctx, s, res)
+}
+
+// HeaderError tells that the line with the names cannot be read.
+type HeaderError struct {
+	Line   int64
+	Reason string
+}
+
+func (e *HeaderError) Error() string {
+	return fmt.Sprintf("line %d, the header: %s", e.Line, e.Reason)
+}
+
+func (c *Check) report(ctx context.Context, s *Scanner, res *Result) error {
+	res.Odd, res.Longest = s.Odd, s.Longest
+	if c.Batch != nil {
+		if err := c.Batch(res); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// inspect looks at one record. The kinds of its values count only if all of it is taken.
+func (c *Check) inspect(r *Record, res *Result, declared bool) *Bad {
+	if r.Problem != "" {
+		return &Bad{Line: r.Line, Reason: r.Problem, Raw: r.Raw}
+	}
+	if len(r.Fields) != len(c.Names) {
+		return &Bad{Line: r.Line, Raw: r.Raw, Reason: fmt.Sprintf("%s, but there %s", count(len(r.Fields), "value"), are(len(c.Names), "column"))}
+	}
+	if declared {
+		if bad := c.fit(r, res); bad != nil {
+			return bad
+		}
+	}
+	var scratch [64]byte
+	columns := res.Columns[:len(r.Fields)]
+	for i := range r.Fields {
+		col := &columns[i]
+		if col.Kinds == 0 || (declared && c.Declared[i] != nil) {
+			continue
+		}
+		f := &r.Fields[i]
+		v := r.Raw[f.Start:f.End]
+		switch {
+		case f.Escaped:
+			v, _ = r.Value(&c.Dialect, i, scratch[:0])
+		case !f.Quoted && (len(v) == 0 || len(c.Dialect.Nulls) > 0 && c.Dialect.isNull(v)):
+			continue
+		}
+		if col.Add(&c.Formats, v) && c.Changed != nil {
+			c.Changed(i, *col)
+		}
+	}
+	return nil
+}
+
+// fit holds the values of declared columns against their types. An empty text in quotes counts as
+// null there: a number or a date cannot be empty.
+func (c *Check) fit(r *Record, res *Result) *Bad {
+	for i, fits := range c.Declared {
+		if fits == nil {
+			continue
+		}
+		v, null := r.Value(&c.Dialect, i, nil)
+		if null {
+			continue
+		}
+		if len(v) == 0 {
+			if !res.Columns[i].EmptyText {
+				res.Columns[i].EmptyText = true
+				if c.Changed != nil {
+					c.Changed(i, res.Columns[i])
+				}
+			}
+			continue
+		}
+		if reason := fits(v); reason != "" {
+			return &Bad{Line: r.Line, Column: c.Names[i], Reason: reason, Raw: r.Raw}
+		}
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+func are(n int, what string) string {
+	if n == 1 {
+		return "is 1 " + what
+	}
+	return fmt.Sprintf("are %d %ss", n, what)
+}
