@@ -250,3 +250,6 @@ func (s *Snapshot) remember(before *Snapshot, now time.Time) {
 		}
 	}
 }
+
+// Collisions gives the tables of a source whose name alone stands for no table.
+func (s *Snapshot) Collisions(source string) []catalog.Problem { return s.index.Collisions(source) }

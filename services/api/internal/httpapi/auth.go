@@ -1,0 +1,272 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+type none struct{}
+
+// from tells the address of whoever asks; it is filled before the handler runs.
+type from struct {
+	ip string
+}
+
+// Resolve notes the address, for huma.
+func (f *from) Resolve(ctx huma.Context) []error {
+	f.ip = infoOf(ctx.Context()).remote
+	return nil
+}
+
+type credentials struct {
+	from
+	Body struct {
+		Email    string `json:"email" minLength:"1" maxLength:"254" doc:"The e-mail address, in any case." example:"ann@example.com"`
+		Password string `json:"password" maxLength:"1024" doc:"The password." example:"correct horse battery"`
+	}
+}
+
+type sessionAnswer struct {
+	Body Session
+}
+
+func (s *Server) authRoutes() {
+	login := op{
+		method: http.MethodPost, path: "/auth/token", id: "login", tag: tagAuth, summary: "Sign in with a password",
+		text:   "Opens a session and gives its token. All refusals have the same words, and too many of them in a row make the next ones wait.",
+		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
+	}
+	add(s, Public, login, s.login)
+	login.path, login.id, login.summary = "/auth/password/login", "passwordLogin", "Sign in with a password, as the predecessor's pages do"
+	add(s, Public, login, s.login)
+	add(s, Public, op{
+		method: http.MethodPost, path: "/auth/bootstrap", id: "bootstrap", tag: tagAuth, summary: "Make the first administrator",
+		text:   "Works once, on a server that nobody could ever sign in to. After that it is closed for good.",
+		errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
+	}, s.bootstrap)
+	add(s, User, op{
+		method: http.MethodPost, path: "/auth/logout", id: "logout", tag: tagAuth, summary: "End this session",
+		text: "The token that the request carries stops working at once. A browser's cookie is taken away.", status: http.StatusNoContent,
+	}, s.logout)
+	add(s, User, op{
+		method: http.MethodGet, path: "/auth/me", id: "me", tag: tagAuth, summary: "Who am I", text: "The user and the credential that the request carries.",
+	}, s.me)
+	s.tokenRoutes()
+}
+
+func (s *Server) login(ctx context.Context, in *credentials) (*sessionAnswer, error) {
+	session, err := s.identity.Login(ctx, in.Body.Email, in.Body.Password, in.ip)
+	return &sessionAnswer{Body: session}, err
+}
+
+type bootstrapBody struct {
+	from
+	Body struct {
+		Email    string `json:"email" format:"email" maxLength:"254" doc:"The e-mail address of the administrator." example:"ann@example.com"`
+		Name     string `json:"name,omitempty" nullable:"true" maxLength:"200" doc:"What to call them; the part before the @ where empty." example:"Ann"`
+		Password string `json:"password" minLength:"8" maxLength:"1024" doc:"At least 8 characters." example:"correct horse battery"`
+	}
+}
+
+func (s *Server) bootstrap(ctx context.Context, in *bootstrapBody) (*sessionAnswer, error) {
+	session, err := s.identity.Bootstrap(ctx, in.Body.Email, in.Body.Name, in.Body.Password, in.ip)
+	return &sessionAnswer{Body: session}, err
+}
+
+type logoutAnswer struct {
+	SetCookie string `header:"Set-Cookie" doc:"Takes the cookie of a browser away."`
+}
+
+func (s *Server) logout(ctx context.Context, _ *none) (*logoutAnswer, error) {
+	if err := s.identity.Logout(ctx, callerOf(ctx)); err != nil {
+		return nil, err
+	}
+	gone := http.Cookie{Name: SessionCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	return &logoutAnswer{SetCookie: gone.String()}, nil
+}
+
+// Me is who asks, and by which credential.
+type Me struct {
+	UserID     string     `json:"user_id" doc:"The id of the user." example:"0d0f3c1e-6a0e-4c55-9f0a-6f2a5e8f2c11"`
+	Email      string     `json:"email" doc:"The e-mail address." example:"ann@example.com"`
+	Name       string     `json:"name" doc:"What to call the user." example:"Ann"`
+	Role       string     `json:"role" enum:"viewer,analyst,km_admin,admin" doc:"The role."`
+	Credential Credential `json:"credential" doc:"What the request was signed with."`
+}
+
+// Credential is a session or a personal access token, without its secret.
+type Credential struct {
+	Kind      string     `json:"kind" enum:"session,pat" doc:"session, or pat for a personal access token." example:"pat"`
+	ID        string     `json:"id" doc:"The id of the session or token."`
+	ExpiresAt *time.Time `json:"expires_at" doc:"When it ends by itself; null for never."`
+}
+
+type meAnswer struct{ Body Me }
+
+func (s *Server) me(ctx context.Context, _ *none) (*meAnswer, error) {
+	c := callerOf(ctx)
+	return &meAnswer{Body: Me{
+		UserID: c.UserID, Email: c.Email, Name: c.Name, Role: c.Role,
+		Credential: Credential{Kind: c.Credential, ID: c.TokenID, ExpiresAt: c.ExpiresAt},
+	}}, nil
+}
+
+// Days is a number of days: left out means the default, null means never.
+type Days struct {
+	set, never bool
+	days       int
+}
+
+// UnmarshalJSON reads a number or null.
+func (d *Days) UnmarshalJSON(raw []byte) error {
+	d.set = true
+	if strings.TrimSpace(string(raw)) == "null" {
+		d.never = true
+		return nil
+	}
+	return json.Unmarshal(raw, &d.days)
+}
+
+const (
+	defaultTokenDays = 90
+	maxTokenDays     = 3650
+)
+
+// Schema describes it, for huma.
+func (Days) Schema(huma.Registry) *huma.Schema {
+	low, high := 1.0, float64(maxTokenDays)
+	return &huma.Schema{
+		Type: huma.TypeInteger, Nullable: true, Minimum: &low, Maximum: &high, Examples: []any{defaultTokenDays},
+		Description: "After how many days the token ends; 90 where left out, null for never.",
+	}
+}
+
+// value gives the days; nil for never.
+func (d Days) value() *int {
+	days := d.days
+	switch {
+	case d.never:
+		return nil
+	case !d.set:
+		days = defaultTokenDays
+	}
+	return &days
+}
+
+type newTokenBody struct {
+	Body struct {
+		Name          string `json:"name" minLength:"1" maxLength:"200" doc:"What to call it, to know it again." example:"laptop"`
+		ExpiresInDays Days   `json:"expires_in_days,omitempty" doc:"After how many days the token ends; 90 where left out, null for never."`
+	}
+}
+
+type newTokenAnswer struct{ Body NewToken }
+
+type tokensAnswer struct{ Body []Token }
+
+type byID struct {
+	ID string `path:"id" maxLength:"400" doc:"The id."`
+}
+
+func (s *Server) tokenRoutes() {
+	add(s, User, op{
+		method: http.MethodPost, path: "/auth/tokens", id: "createToken", tag: tagAuth, summary: "Make a personal access token",
+		text:   "Needs a session: a token cannot make tokens. The secret is in this answer and nowhere else.",
+		status: http.StatusCreated, errors: []int{http.StatusBadRequest, http.StatusUnprocessableEntity},
+	}, s.createToken)
+	add(s, User, op{method: http.MethodGet, path: "/auth/tokens", id: "listTokens", tag: tagAuth, summary: "List my tokens", text: "Newest first, revoked ones too."}, s.listTokens)
+	add(s, User, op{
+		method: http.MethodGet, path: "/auth/tokens/{id}", id: "getToken", tag: tagAuth, summary: "Look at one of my tokens",
+		text: "Without its secret.", errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+	}, s.getToken)
+	add(s, User, op{
+		method: http.MethodDelete, path: "/auth/tokens/{id}", id: "revokeToken", tag: tagAuth, summary: "Revoke one of my tokens",
+		text: "It stops working at once.", status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+	}, s.revokeToken)
+	add(s, Admin, op{
+		method: http.MethodGet, path: "/auth/admin/tokens", id: "listAllTokens", tag: tagPeople, summary: "List everybody's tokens",
+		text: "Newest first, with their owners and the address that used each last.",
+	}, s.listAllTokens)
+	add(s, Admin, op{
+		method: http.MethodDelete, path: "/auth/admin/tokens/{id}", id: "revokeAnyToken", tag: tagPeople, summary: "Revoke anybody's token",
+		text: "It stops working at once.", status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+	}, s.revokeAnyToken)
+}
+
+func (s *Server) createToken(ctx context.Context, in *newTokenBody) (*newTokenAnswer, error) {
+	c := callerOf(ctx)
+	if c.Credential != credentialSession {
+		return nil, fault.New(fault.Forbidden, "a personal access token cannot make tokens: sign in first")
+	}
+	name := strings.TrimSpace(in.Body.Name)
+	if name == "" {
+		return nil, fault.New(fault.Invalid, "the token needs a name")
+	}
+	t, err := s.identity.CreateToken(ctx, c, name, in.Body.ExpiresInDays.value())
+	return &newTokenAnswer{Body: t}, err
+}
+
+// credentialSession is the Credential of a Caller who signed in; the other one is "pat".
+const credentialSession = "session"
+
+func (s *Server) listTokens(ctx context.Context, _ *none) (*tokensAnswer, error) {
+	list, err := s.identity.Tokens(ctx, callerOf(ctx).UserID)
+	for i := range list {
+		list[i].UserID, list[i].UserEmail, list[i].LastUsedIP = "", "", ""
+	}
+	return &tokensAnswer{Body: orEmpty(list)}, err
+}
+
+type tokenAnswer struct{ Body Token }
+
+func (s *Server) getToken(ctx context.Context, in *byID) (*tokenAnswer, error) {
+	list, err := s.listTokens(ctx, &none{})
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range list.Body {
+		if t.ID == in.ID {
+			return &tokenAnswer{Body: t}, nil
+		}
+	}
+	return nil, fault.New(fault.NotFound, "you have no token with this id")
+}
+
+func (s *Server) revokeToken(ctx context.Context, in *byID) (*none, error) {
+	c := callerOf(ctx)
+	return nil, s.identity.RevokeToken(ctx, c, c.UserID, in.ID)
+}
+
+func (s *Server) listAllTokens(ctx context.Context, _ *none) (*tokensAnswer, error) {
+	list, err := s.identity.Tokens(ctx, "")
+	return &tokensAnswer{Body: orEmpty(list)}, err
+}
+
+func (s *Server) revokeAnyToken(ctx context.Context, in *byID) (*none, error) {
+	return nil, s.identity.RevokeToken(ctx, callerOf(ctx), "", in.ID)
+}
+
+// orEmpty makes an empty list of none, so that it is written as [].
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// echoOf gives the router's context of a streamed answer.
+func echoOf(ctx huma.Context) (http.ResponseWriter, *http.Request) {
+	c := humaecho.Unwrap(ctx)
+	return c.Response().Writer, c.Request()
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -1,0 +1,291 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/service"
+	"github.com/agnes-platform/agnes/services/api/internal/download"
+	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
+	"github.com/agnes-platform/agnes/services/api/internal/published"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// people is an Identity with an admin, an analyst and nobody else: the rules of signing in are tested
+// where they are, here it is what the routes make of them.
+type people struct {
+	httpapi.Identity
+}
+
+func (people) Authenticate(_ context.Context, token, _ string) (httpapi.Caller, error) {
+	switch token {
+	case "admin":
+		return httpapi.Caller{UserID: "1", Email: "admin@example.com", Role: httpapi.RoleAdmin, Credential: "session", TokenID: "s1"}, nil
+	case "ann":
+		return httpapi.Caller{UserID: "2", Email: "ann@example.com", Role: httpapi.RoleAnalyst, Credential: "session", TokenID: "s2"}, nil
+	case "ann-pat":
+		return httpapi.Caller{UserID: "2", Email: "ann@example.com", Role: httpapi.RoleAnalyst, Credential: "pat", TokenID: "t1"}, nil
+	}
+	return httpapi.Caller{}, fault.New(fault.Unauthenticated, "the session or token is unknown, expired or revoked")
+}
+
+func (people) Login(_ context.Context, email, password, _ string) (httpapi.Session, error) {
+	if password != "correct" {
+		return httpapi.Session{}, fault.New(fault.Unauthenticated, "wrong e-mail address or password")
+	}
+	return httpapi.Session{AccessToken: "ann", TokenType: "bearer", Email: email}, nil
+}
+
+func (people) CreateToken(_ context.Context, _ httpapi.Caller, name string, days *int) (httpapi.NewToken, error) {
+	text := "never"
+	if days != nil {
+		text = fmt.Sprint(*days)
+	}
+	return httpapi.NewToken{ID: "t2", Name: name, Token: text}, nil
+}
+
+// rules grant the analyst what is listed, and admins everything.
+type rules struct {
+	httpapi.Access
+	granted map[string]bool
+	failure error
+}
+
+type grantSet struct {
+	all  bool
+	some map[string]bool
+}
+
+func (g grantSet) Allows(t *published.Table) bool { return g.all || g.some[t.Qualified()] }
+func (g grantSet) Fingerprint() string            { return fmt.Sprint(g.all, g.some) }
+
+func (r *rules) Grants(_ context.Context, c httpapi.Caller, _ *published.Snapshot) (httpapi.Grants, error) {
+	return grantSet{all: c.Admin(), some: r.granted}, r.failure
+}
+
+// parts serves tables of one part from disk.
+type parts struct {
+	dir string
+}
+
+func (p parts) Digests(_ context.Context, tables []catalog.Table) ([]download.Digest, error) {
+	out := make([]download.Digest, len(tables))
+	for i, t := range tables {
+		out[i] = download.Digest{SHA256: t.Parts[0].SHA256, MD5: t.Parts[0].MD5, Size: t.Parts[0].SizeBytes}
+	}
+	return out, nil
+}
+
+func (p parts) Content(ctx context.Context, t catalog.Table) (download.Content, error) {
+	return p.Part(ctx, t.Parts[0])
+}
+
+func (p parts) Part(_ context.Context, part catalog.Part) (download.Content, error) {
+	return download.Content{SHA256: part.SHA256, MD5: part.MD5, Size: part.SizeBytes, Open: func() (io.ReadSeekCloser, error) {
+		return os.Open(filepath.Join(p.dir, filepath.FromSlash(part.Path)))
+	}}, nil
+}
+
+// answers is a Queries that plays what the SQL asks for.
+type answers struct {
+	cancelled chan struct{}
+}
+
+func (a answers) Query(ctx context.Context, q httpapi.Question, head func() io.Writer) (httpapi.QuerySummary, error) {
+	switch q.SQL {
+	case "panic":
+		panic("a defect")
+	case "full":
+		return httpapi.QuerySummary{}, fault.New(fault.Busy, "too many queries at once").After(1500 * time.Millisecond)
+	case "secret":
+		return httpapi.QuerySummary{}, fmt.Errorf("open /srv/secret/path: token=hunter2")
+	case "break":
+		_, _ = io.WriteString(head(), "half of")
+		return httpapi.QuerySummary{}, fmt.Errorf("broke off")
+	case "wait":
+		<-ctx.Done()
+		close(a.cancelled)
+		return httpapi.QuerySummary{}, ctx.Err()
+	}
+	_, _ = fmt.Fprintf(head(), "%s %d", q.MediaType, q.Limit)
+	return httpapi.QuerySummary{Rows: 1, Truncated: strings.Contains(q.SQL, "many")}, nil
+}
+
+type noRuns struct{ httpapi.Runs }
+
+func (noRuns) Trigger(_ context.Context, by httpapi.Caller, t httpapi.TriggerBody) (httpapi.TriggerAnswer, error) {
+	return httpapi.TriggerAnswer{Status: "triggered", RunID: "r1", Tables: t.Tables, Sources: t.Sources, Message: by.UserID}, nil
+}
+
+type rows struct{ httpapi.Registry }
+
+func (rows) List(context.Context, string) ([]httpapi.RegisteredTable, error) { return nil, nil }
+
+func (rows) Register(_ context.Context, _ httpapi.Caller, t httpapi.NewTable) (httpapi.RegisteredTable, error) {
+	return httpapi.RegisteredTable{ID: strings.ToLower(t.Name), Name: t.Source + "/" + t.Name + "/" + strings.Join(t.PrimaryKey, "+")}, nil
+}
+
+type wires struct{ rebuilt []string }
+
+func (*wires) Discover(context.Context, string) ([]httpapi.DiscoveredTable, error) {
+	return nil, fault.New(fault.Unavailable, "nobody answers")
+}
+
+func (w *wires) Rebuild(_ context.Context, source string) error {
+	w.rebuilt = append(w.rebuilt, source)
+	return nil
+}
+
+func (*wires) DeadLetters(context.Context, event.LetterFilter) ([]event.DeadLetter, error) {
+	return []event.DeadLetter{{Number: 7, Payload: []byte("{}")}, {Number: 8, Payload: []byte("{not")}}, nil
+}
+
+func (*wires) ReplayDeadLetter(_ context.Context, n uint64) error {
+	return fault.New(fault.NotFound, "there is no dead letter %d", n)
+}
+
+func (*wires) DropDeadLetter(context.Context, uint64) error { return nil }
+
+type profiles struct{}
+
+func (profiles) Profile(_ context.Context, t *published.Table) (json.RawMessage, error) {
+	return json.RawMessage(`{"table_id":"` + t.ID + `"}`), nil
+}
+
+// house is a server on a real port with some tables published.
+type house struct {
+	*httptest.Server
+	t       testing.TB
+	dir     string
+	rules   *rules
+	wires   *wires
+	answers answers
+	store   *published.Store
+	broken  error
+}
+
+func newHouse(t testing.TB, change ...func(*httpapi.Config)) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir(), rules: &rules{granted: map[string]bool{"shop.orders": true}}, wires: &wires{}, answers: answers{cancelled: make(chan struct{})}}
+	h.publish("shop", 1, "orders", "salaries", "wei rd#?")
+	store, err := published.Open(t.Context(), h.dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.store = store
+	c := httpapi.Config{
+		Log: zerolog.Nop(), Limits: httpapi.Limits{MaxBody: 1 << 20, DefaultRows: 1000, MaxRows: 5000, ManifestWait: time.Second, DiscoverWait: time.Second},
+		Build: service.Build{Version: "1.2.3"}, Instance: &service.Instance{Name: "Test", Sources: []service.Source{{Name: "shop", Type: "csv"}}},
+		Metrics: prometheus.NewRegistry(), Published: store, Identity: people{}, Access: h.rules, Registry: rows{}, Runs: noRuns{},
+		Queries: h.answers, Profiles: profiles{}, Wholes: parts{h.dir}, Bus: h.wires,
+		Checks: []httpapi.Check{{Name: "state", Do: func(context.Context) error { return h.broken }}},
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := httpapi.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Server = httptest.NewServer(s.Handler())
+	t.Cleanup(h.Close)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return h
+}
+
+func (h *house) publish(source string, generation uint64, tables ...string) {
+	h.t.Helper()
+	var list []catalog.Table
+	for _, name := range tables {
+		content := strings.Repeat(name+fmt.Sprint(generation), 1000)
+		sum := digest(content)
+		path := "extracts/" + source + "/" + sum + ".parquet"
+		h.write(path, content)
+		table := catalog.Table{
+			Name: name, QueryMode: catalog.ModeLocal, Rows: 10, ExtractedAt: time.Now(), Columns: []catalog.Column{{Name: "id", Type: "BIGINT"}},
+			Parts: []catalog.Part{{Path: path, SHA256: sum, MD5: "m" + sum[:8], SizeBytes: int64(len(content)), Rows: 10}},
+		}
+		table.Fingerprint = catalog.Fingerprint(table)
+		list = append(list, table)
+	}
+	if err := catalog.SaveSource(h.dir, catalog.Source{Name: source, Generation: generation, Version: catalog.VersionOf(list), Tables: list}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) write(path, content string) {
+	h.t.Helper()
+	full := filepath.Join(h.dir, filepath.FromSlash(path))
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(full, []byte(content), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// answer is what came back.
+type answer struct {
+	status  int
+	header  http.Header
+	trailer http.Header
+	body    string
+	err     error
+}
+
+func (a answer) problem(t testing.TB) httpapi.Problem {
+	t.Helper()
+	var p httpapi.Problem
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil || !strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json") {
+		t.Fatalf("not a problem: %s %q %v", a.header.Get("Content-Type"), a.body, err)
+	}
+	if p.Status != a.status || p.Kind == "" || p.Detail == "" || p.Title == "" || p.Type == "" {
+		t.Fatalf("incomplete problem for status %d: %s", a.status, a.body)
+	}
+	return p
+}
+
+// ask sends a request: headers are "Name: value".
+func (h *house) ask(method, path, token, body string, headers ...string) answer {
+	h.t.Helper()
+	r, err := http.NewRequestWithContext(h.t.Context(), method, h.URL+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if body == "" {
+		r.Body = http.NoBody
+	} else {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for _, line := range headers {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	return answer{status: resp.StatusCode, header: resp.Header, trailer: resp.Trailer, body: string(raw), err: err}
+}

@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+//go:embed pages
+var pageFiles embed.FS
+
+// document is a page or file that is the same for everybody.
+type document struct {
+	mediaType, etag string
+	body            []byte
+}
+
+type pages map[string]document // by path
+
+func newDocument(mediaType string, body []byte) document {
+	sum := sha256.Sum256(body)
+	return document{mediaType: mediaType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, body: body}
+}
+
+// ServeHTTP sends the document, or says that the client has it.
+func (d document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", d.mediaType)
+	h.Set("ETag", d.etag)
+	h.Set("Cache-Control", "no-cache")
+	if strings.Contains(r.Header.Get("If-None-Match"), strings.Trim(d.etag, `"`)) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(d.body)
+}
+
+// paths of the documents; the bodies are made once all routes are known.
+var pagePaths = []string{"/", "/docs", "/openapi.json", "/openapi.yaml", "/static/style.css", "/static/docs.js", "/static/icon.svg"}
+
+// renderPages makes every page and the OpenAPI document.
+func (s *Server) renderPages() error {
+	s.describe()
+	s.page = pages{}
+	for path, file := range map[string]struct{ name, mediaType string }{
+		"/docs":             {"docs.html", "text/html; charset=utf-8"},
+		"/static/style.css": {"style.css", "text/css; charset=utf-8"},
+		"/static/docs.js":   {"docs.js", "text/javascript; charset=utf-8"},
+		"/static/icon.svg":  {"icon.svg", "image/svg+xml"},
+	} {
+		body, err := pageFiles.ReadFile("pages/" + file.name)
+		if err != nil {
+			return fmt.Errorf("page %s: %w", path, err)
+		}
+		s.page[path] = newDocument(file.mediaType, body)
+	}
+	spec, err := s.api.OpenAPI().MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, spec, "", "  "); err != nil {
+		return fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	s.page["/openapi.json"] = newDocument("application/json", indented.Bytes())
+	yaml, err := s.api.OpenAPI().YAML()
+	if err != nil {
+		return fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	s.page["/openapi.yaml"] = newDocument("application/yaml", yaml)
+	return s.renderLanding()
+}
+
+func (s *Server) renderLanding() error {
+	t, err := template.ParseFS(pageFiles, "pages/index.html")
+	if err != nil {
+		return fmt.Errorf("landing page: %w", err)
+	}
+	var body bytes.Buffer
+	err = t.Execute(&body, map[string]string{"Name": s.instance.Name, "Server": s.publicURL, "Version": s.build.Version})
+	if err != nil {
+		return fmt.Errorf("landing page: %w", err)
+	}
+	s.page["/"] = newDocument("text/html; charset=utf-8", body.Bytes())
+	return nil
+}
+
+// pageRoutes serves the documents.
+func (s *Server) pageRoutes() {
+	for _, path := range pagePaths {
+		s.raw(Public, http.MethodGet, path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.page[path].ServeHTTP(w, r)
+		}))
+	}
+}
+
+func wrapHandler(h http.Handler) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h.ServeHTTP(c.Response(), c.Request())
+		return nil
+	}
+}

@@ -1,0 +1,45 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+// routes registers everything that the server answers, each with its gate.
+func (s *Server) routes() {
+	s.authRoutes()
+	s.queryRoutes()
+	s.manifestRoutes()
+	s.downloadRoutes()
+	s.catalogRoutes()
+	s.syncRoutes()
+	s.registryRoutes()
+	s.discoverRoutes()
+	s.userRoutes()
+	s.permissionRoutes()
+	s.opsRoutes()
+	s.healthRoutes()
+	s.pageRoutes()
+	s.proxyRoutes()
+}
+
+// proxyRoutes pass requests on to services of their own, so that one port serves everything. They
+// check their callers themselves: a webhook by its signature, a socket by the token it sends.
+func (s *Server) proxyRoutes() {
+	webhooks := orAway(s.upstream.Webhooks, "webhooks are not received here: start agnes-jira-webhook and set AGNES_JIRA_WEBHOOK_URL to its address")
+	s.raw(Public, http.MethodPost, "/webhooks/jira", webhooks)
+	s.raw(Public, http.MethodGet, "/webhooks/jira/health", webhooks)
+	sockets := orAway(s.upstream.Sockets, "events are not sent from here: start agnes-ws-gateway and set AGNES_WS_GATEWAY_URL to its address")
+	s.raw(Public, http.MethodGet, "/ws", sockets)
+	s.raw(Public, http.MethodGet, "/ws/*", sockets)
+}
+
+func orAway(upstream http.Handler, text string) http.Handler {
+	if upstream != nil {
+		return upstream
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, r, fault.New(fault.Unavailable, "%s", text))
+	})
+}

@@ -1,0 +1,213 @@
+// Package httpapi is the front door: every route of the HTTP API with its gate, its OpenAPI
+// description, and the pages that show them.
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/service"
+	"github.com/agnes-platform/agnes/services/api/internal/published"
+)
+
+// Limits bound what one request may ask for. All are positive.
+type Limits struct {
+	// MaxBody is the longest request body in bytes.
+	MaxBody int64
+	// DefaultRows and MaxRows are the row limits of a query: without one in the request, and at most.
+	DefaultRows, MaxRows int
+	// ManifestWait bounds how long a manifest waits for hashes that are being computed.
+	ManifestWait time.Duration
+	// DiscoverWait bounds how long a discovery may take.
+	DiscoverWait time.Duration
+}
+
+// Config is everything the server needs. All fields are required unless they say otherwise.
+type Config struct {
+	Log zerolog.Logger
+	// PublicURL is where people reach this installation; empty means that links are relative.
+	PublicURL string
+	// Proxies are the networks whose X-Forwarded-For is believed; none by default.
+	Proxies []*net.IPNet
+	Limits  Limits
+	Build   service.Build
+	// SchemaVersion is that of the state.
+	SchemaVersion int
+	Instance      *service.Instance
+	Metrics       *prometheus.Registry
+
+	Published *published.Store
+	Identity  Identity
+	Access    Access
+	Registry  Registry
+	Runs      Runs
+	Queries   Queries
+	Profiles  Profiles
+	Wholes    Wholes
+	Bus       Bus
+	Checks    []Check
+	Upstream  Proxies // optional
+}
+
+// Server answers HTTP.
+type Server struct {
+	log        zerolog.Logger
+	publicURL  string
+	publicHost string
+	proxies    []*net.IPNet
+	limits     Limits
+	build      service.Build
+	schema     int
+	instance   *service.Instance
+	started    time.Time
+	registry   *prometheus.Registry
+	metrics    metrics
+
+	published *published.Store
+	identity  Identity
+	access    Access
+	tables    Registry
+	runs      Runs
+	queries   Queries
+	profiles  Profiles
+	wholes    Wholes
+	bus       Bus
+	checks    []Check
+	upstream  Proxies
+
+	echo    *echo.Echo
+	api     huma.API
+	gates   map[string]Gate // "METHOD /pattern" of the router → gate
+	handler http.Handler
+	page    pages
+}
+
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(r *prometheus.Registry) metrics {
+	m := metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agnes_http_requests_total", Help: "Answered requests by route, method and status.",
+		}, []string{"route", "method", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "agnes_http_request_seconds", Help: "Duration of requests, streamed bodies included.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}, []string{"route", "method"}),
+	}
+	r.MustRegister(m.requests, m.seconds)
+	return m
+}
+
+// New wires the routes. It refuses a configuration that lacks something, by name.
+func New(c Config) (*Server, error) {
+	for name, missing := range map[string]bool{
+		"Instance": c.Instance == nil, "Metrics": c.Metrics == nil, "Published": c.Published == nil, "Identity": c.Identity == nil,
+		"Access": c.Access == nil, "Registry": c.Registry == nil, "Runs": c.Runs == nil, "Queries": c.Queries == nil,
+		"Profiles": c.Profiles == nil, "Wholes": c.Wholes == nil, "Bus": c.Bus == nil,
+	} {
+		if missing {
+			return nil, fmt.Errorf("httpapi: %s is not set", name)
+		}
+	}
+	s := &Server{
+		log: c.Log, proxies: c.Proxies, limits: c.Limits, build: c.Build, schema: c.SchemaVersion, instance: c.Instance,
+		started: time.Now().UTC(), registry: c.Metrics, metrics: newMetrics(c.Metrics),
+		published: c.Published, identity: c.Identity, access: c.Access, tables: c.Registry, runs: c.Runs, queries: c.Queries,
+		profiles: c.Profiles, wholes: c.Wholes, bus: c.Bus, checks: c.Checks, upstream: c.Upstream,
+		gates: map[string]Gate{},
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return nil, fault.New(fault.Invalid, "AGNES_PUBLIC_URL must be an address such as https://agnes.example.com")
+		}
+		s.publicURL, s.publicHost = strings.TrimRight(c.PublicURL, "/"), u.Host
+	}
+	s.echo = echo.New()
+	s.echo.HideBanner, s.echo.HidePort = true, true
+	s.echo.HTTPErrorHandler = func(err error, c echo.Context) {
+		if !c.Response().Committed {
+			writeProblem(c.Response(), c.Request(), err)
+		}
+	}
+	s.echo.Use(s.gated)
+	s.api = humaecho.New(s.echo, s.openAPI())
+	s.routes()
+	if err := s.renderPages(); err != nil {
+		return nil, err
+	}
+	s.handler = s.outer(s.echo)
+	return s, nil
+}
+
+// Handler answers every request of the server.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// writeProblem answers with the problem that err is.
+func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
+	p := problemOf(r.Context(), err)
+	note(r.Context(), p, err)
+	for k, v := range p.GetHeaders() {
+		w.Header()[k] = v
+	}
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	_ = json.NewEncoder(w).Encode(p) // a client that left does not miss it
+}
+
+// note keeps the cause of what is not the client's doing for the access log.
+func note(ctx context.Context, p *Problem, err error) {
+	if p.Status >= http.StatusInternalServerError {
+		infoOf(ctx).failure = err
+	}
+}
+
+// answered wraps a handler so that every error is a Problem.
+func answered[I, O any](h func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
+	return func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err == nil {
+			return out, nil
+		}
+		p := problemOf(ctx, err)
+		note(ctx, p, err)
+		return nil, p
+	}
+}
+
+// humasProblems rewrites the errors that huma makes itself.
+func humasProblems(ctx huma.Context, _ string, v any) (any, error) {
+	model, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := problemOf(ctx.Context(), model)
+	note(ctx.Context(), p, errors.New(model.Detail))
+	return p, nil
+}
+
+// metricsHandler serves Prometheus text.
+func (s *Server) metricsHandler() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+}
