@@ -178,7 +178,7 @@ func (p *publication) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.each(ctx, "SELECT schema_name, view_name, table_id, alias, query, comment FROM "+books, func(rows *sql.Rows) error {
+	return p.each(ctx, "SELECT schema_name, view_name, table_id, alias, query, comment, coalesce(definition, '') FROM "+books, func(rows *sql.Rows) error {
 		var v view
 		var definition string
 		if err := rows.Scan(&v.schema, &v.name, &v.table, &v.alias, &v.query, &v.comment, &definition); err != nil {

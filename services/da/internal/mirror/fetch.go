@@ -115,7 +115,9 @@ func (f *fetcher) part(ctx context.Context, id string, part workspace.Part) erro
 	if err != nil {
 		return fault.Wrap(err, fault.Permanent, "%s cannot be opened", partial)
 	}
+	var have int64
 	err = f.server.DownloadPart(ctx, client.PartRef{Table: id, SHA256: part.SHA256, Size: part.SizeBytes}, file, func(delta int64) {
+		have += delta
 		f.bytes.Add(delta)
 		f.opts.Progress.Bytes(id, delta)
 	})
@@ -127,6 +129,8 @@ func (f *fetcher) part(ctx context.Context, id string, part workspace.Part) erro
 	}
 	if err == nil {
 		err = os.Rename(partial, final)
+	} else if have == 0 {
+		_ = os.Remove(partial) // nothing to resume
 	}
 	if err == nil {
 		err = lake.SyncDir(filepath.Dir(final))

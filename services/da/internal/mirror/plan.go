@@ -72,6 +72,9 @@ func readTable(id string, m client.ManifestTable) (workspace.Table, error) {
 		Source: m.Source, Name: m.Name, Alias: m.Alias, Description: m.Description,
 		Rows: m.Rows, Hash: m.Hash, Updated: m.Updated, Columns: m.Columns, Parts: []workspace.Part{},
 	}
+	if id == "" || id == "." || id == ".." {
+		return t, fault.New(fault.Invalid, "the server gives it an id that cannot be asked for")
+	}
 	if err := catalog.ValidSourceName(t.Source); err != nil {
 		return t, fault.Wrap(err, fault.Invalid, "the server names its source in a way that cannot be: %s", err)
 	}
