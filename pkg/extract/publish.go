@@ -1,0 +1,165 @@
+package extract
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
+)
+
+const newCatalog = "agnes_new"
+
+// publish builds the extract.duckdb of a state in scratch and swaps it in: what stood before stands
+// whole until the rename, and the new one after it.
+func publish(ctx context.Context, dataDir, source, scratch string, s *state, step func(string)) error {
+	file := filepath.Join(scratch, extractFile)
+	if err := buildExtract(ctx, dataDir, file, s); err != nil {
+		return fmt.Errorf("build the extract of %s: %w", source, err)
+	}
+	if _, err := os.Stat(file + walSuffix); err == nil {
+		return fault.New(fault.Internal, "the new extract of %s was left with a write-ahead log", source)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		return fmt.Errorf("publish the extract of %s: %w", source, err)
+	}
+	step("swap")
+	if err := lake.SwapFile(file, ExtractPath(dataDir, source)); err != nil {
+		return fmt.Errorf("publish the extract of %s: %w", source, err)
+	}
+	step("swapped")
+	return nil
+}
+
+func buildExtract(ctx context.Context, dataDir, file string, s *state) error {
+	db, err := lake.Open(ctx, lake.Options{MemoryBytes: readerMemory, Threads: 1})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return lake.Scrub(err)
+	}
+	defer func() { _ = conn.Close() }()
+	b := builder{ctx: ctx, conn: conn, dataDir: dataDir}
+	b.exec("ATTACH " + lake.QuoteLiteral(file) + " AS " + newCatalog)
+	b.stubs(s)
+	b.exec("USE " + newCatalog)
+	b.exec("BEGIN")
+	b.contract(s)
+	for _, name := range s.names() {
+		b.table(s.entries[name])
+	}
+	b.exec("COMMIT")
+	b.exec("CHECKPOINT " + newCatalog)
+	b.exec("USE memory")
+	b.exec("DETACH " + newCatalog)
+	return b.err
+}
+
+// builder writes one extract.duckdb; after an error it does nothing more.
+type builder struct {
+	ctx     context.Context //nolint:containedctx // lives as long as one call of buildExtract
+	conn    *sql.Conn
+	dataDir string
+	err     error
+}
+
+func (b *builder) exec(statement string, args ...any) {
+	if b.err != nil {
+		return
+	}
+	if _, err := b.conn.ExecContext(b.ctx, statement, args...); err != nil {
+		b.err = ended(b.ctx, err)
+	}
+}
+
+// stubs attaches an empty catalog for each remote one, so that views over it can be made without it.
+func (b *builder) stubs(s *state) {
+	aliases := map[string]bool{}
+	schemas := map[string]bool{}
+	tables := map[string]bool{}
+	for _, name := range s.names() {
+		e := s.entries[name]
+		r := e.remote
+		if e.damaged || r.alias == "" || tables[strings.ToLower(lake.QuoteName(r.alias, r.schema, r.table))] {
+			continue
+		}
+		if !aliases[strings.ToLower(r.alias)] {
+			aliases[strings.ToLower(r.alias)] = true
+			b.exec("ATTACH ':memory:' AS " + lake.QuoteIdent(r.alias))
+		}
+		if schema := strings.ToLower(lake.QuoteName(r.alias, r.schema)); !schemas[schema] {
+			schemas[schema] = true
+			b.exec("CREATE SCHEMA IF NOT EXISTS " + lake.QuoteName(r.alias, r.schema))
+		}
+		columns := make([]string, len(e.Columns))
+		for i, c := range e.Columns {
+			columns[i] = lake.QuoteIdent(c.Name) + " " + c.Type
+		}
+		tables[strings.ToLower(lake.QuoteName(r.alias, r.schema, r.table))] = true
+		b.exec("CREATE TABLE " + lake.QuoteName(r.alias, r.schema, r.table) + " (" + strings.Join(columns, ", ") + ")")
+	}
+}
+
+// contract makes the tables that the contract names.
+func (b *builder) contract(s *state) {
+	b.exec("CREATE TABLE _meta (table_name VARCHAR NOT NULL, description VARCHAR, rows BIGINT, size_bytes BIGINT, extracted_at TIMESTAMP, query_mode VARCHAR DEFAULT 'local')")
+	b.exec("CREATE TABLE _parts (table_name VARCHAR NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, md5 VARCHAR NOT NULL, size_bytes BIGINT NOT NULL, rows BIGINT NOT NULL)")
+	b.exec("CREATE TABLE _agnes (key VARCHAR NOT NULL, value VARCHAR NOT NULL)")
+	if len(s.remotes) > 0 {
+		b.exec("CREATE TABLE _remote_attach (alias VARCHAR, extension VARCHAR, url VARCHAR, token_env VARCHAR)")
+	}
+	for _, r := range s.remotes {
+		b.exec("INSERT INTO _remote_attach VALUES (?, ?, ?, ?)", r.Alias, r.Extension, r.URL, r.TokenEnv)
+	}
+	b.token(keyFormat, formatValue)
+	b.token(keyDataDir, s.dataDir)
+}
+
+func (b *builder) token(key, value string) {
+	if value != "" {
+		b.exec("INSERT INTO _agnes VALUES (?, ?)", key, value)
+	}
+}
+
+func (b *builder) table(e *entry) {
+	b.exec("INSERT INTO _meta VALUES (?, ?, ?, ?, ?, ?)", e.Name, e.Description, e.Rows, e.SizeBytes, e.ExtractedAt.UTC(), e.QueryMode)
+	files := make([]string, len(e.Parts))
+	for i, p := range e.Parts {
+		b.exec("INSERT INTO _parts VALUES (?, ?, ?, ?, ?, ?)", e.Name, p.Path, p.SHA256, p.MD5, p.SizeBytes, p.Rows)
+		files[i] = filepath.Join(b.dataDir, filepath.FromSlash(p.Path))
+	}
+	b.token(keyToken+e.Name, e.token)
+	b.token(keySpec+e.Name, e.spec)
+	b.token(keyCompanion+e.Name, e.parent)
+	switch {
+	case e.damaged:
+	case e.RemoteSQL != "":
+		b.exec("CREATE VIEW " + lake.QuoteIdent(e.Name) + " AS " + e.RemoteSQL)
+	default:
+		b.exec("CREATE VIEW " + lake.QuoteIdent(e.Name) + " AS SELECT * FROM " + readParquet(files))
+	}
+}
+
+// partsOf are the paths of all parts that a state refers to, relative to the data directory.
+func (s *state) partsOf() map[string]bool {
+	paths := map[string]bool{}
+	for _, e := range s.entries {
+		for _, p := range e.Parts {
+			paths[p.Path] = true
+		}
+	}
+	return paths
+}
+
+func sortRemotes(remotes []catalog.Remote) {
+	sort.Slice(remotes, func(i, j int) bool { return remotes[i].Alias < remotes[j].Alias })
+}
