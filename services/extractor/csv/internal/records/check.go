@@ -41,9 +41,11 @@ type Result struct {
 	// Records that were taken, and those that were not.
 	Records, Rejected int64
 	Columns           []kind.Column
-	// Odd and Longest are those of Scanner.
-	Odd     bool
-	Longest int
+	// Odd, Multiline and Longest are those of Scanner.
+	Odd, Multiline bool
+	Longest        int
+	// Bytes of text that were read.
+	Bytes int64
 }
 
 // batch is how many records are read between two calls of Batch.
@@ -104,7 +106,7 @@ func (e *HeaderError) Error() string {
 }
 
 func (c *Check) report(ctx context.Context, s *Scanner, res *Result) error {
-	res.Odd, res.Longest = s.Odd, s.Longest
+	res.Odd, res.Multiline, res.Longest, res.Bytes = s.Odd, s.Multiline, s.Longest, s.Read()
 	if c.Batch != nil {
 		if err := c.Batch(res); err != nil {
 			return err

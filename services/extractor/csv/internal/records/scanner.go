@@ -58,6 +58,9 @@ type Scanner struct {
 	Single bool
 	// Odd tells that the file holds something that is only understood here.
 	Odd bool
+	// Multiline tells that a value holds a line break. DuckDB's parallel reader takes one at the border
+	// of two buffers for the end of a record: such a file is read by one thread.
+	Multiline bool
 	// Longest is the length of the longest record so far.
 	Longest int
 
@@ -223,6 +226,7 @@ func (s *Scanner) parse() (next int, ok bool) {
 			s.fields = append(s.fields, Field{Start: int32(q + 1), End: int32(end), Quoted: true, Escaped: escaped})
 			if nl >= 0 && nl < end {
 				lines += int64(bytes.Count(b[q:end], []byte{s.d.Newline}))
+				s.Multiline = true
 				s.oddReturns(b[q:end])
 				nl = index(b, end, s.d.Newline)
 			}
