@@ -1,0 +1,100 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+var errBootstrapClosed = fault.New(fault.Forbidden, "the first administrator was made already: sign in, or ask an administrator for an account")
+
+func closeBootstrap(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	closed, err := hasSetting(ctx, tx, settingBootstrapClosed)
+	if err != nil || closed {
+		return err
+	}
+	return putSetting(ctx, tx, settingBootstrapClosed, now.Format(time.RFC3339), now)
+}
+
+// bootstrapOpen: nobody has a password, and nobody ever had one here.
+func bootstrapOpen(ctx context.Context, q querier) (bool, error) {
+	closed, err := hasSetting(ctx, q, settingBootstrapClosed)
+	if err != nil || closed {
+		return false, err
+	}
+	n, err := one(ctx, q, nil, scanInt, "SELECT count(*) FROM users WHERE password_hash <> ''")
+	return err == nil && n == 0, err
+}
+
+// BootstrapOpen tells whether the first administrator can still be made by whoever comes first.
+func (r *Users) BootstrapOpen(ctx context.Context) (open bool, err error) {
+	err = r.s.read(ctx, func(ctx context.Context, q querier) error {
+		open, err = bootstrapOpen(ctx, q)
+		return err
+	})
+	return open && err == nil, err
+}
+
+// Bootstrap makes the first administrator, with a password, and closes this way in for good: all in
+// one transaction, so that of two who come at once one gets in. A user who has the address already
+// becomes the administrator. fault.Forbidden where it is closed.
+func (r *Users) Bootstrap(ctx context.Context, email, name, hash string) (User, error) {
+	if hash == "" {
+		return User{}, fault.New(fault.Invalid, "the first administrator needs a password")
+	}
+	var u User
+	err := r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
+		open, err := bootstrapOpen(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if !open {
+			return errBootstrapClosed
+		}
+		u, _, err = promote(ctx, tx, email, name, hash, r.s.now())
+		return err
+	})
+	return u, err
+}
+
+// SeedAdmin sees to it that the user with the address exists and is an administrator. A password that
+// stands is never replaced; hash is used only where there is none, and may be empty. It tells whether
+// hash was set.
+func (r *Users) SeedAdmin(ctx context.Context, email, name, hash string) (u User, passwordSet bool, err error) {
+	standing, err := r.ByEmail(ctx, email)
+	if err == nil && standing.Admin() && (standing.HasPassword() || hash == "") {
+		return standing, false, nil
+	}
+	err = r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
+		u, passwordSet, err = promote(ctx, tx, email, name, hash, r.s.now())
+		return err
+	})
+	return u, passwordSet, err
+}
+
+// promote makes the user with the address an administrator, creating them where there is none, and
+// sets the password hash where they have none.
+func promote(ctx context.Context, tx *sql.Tx, email, name, hash string, now time.Time) (User, bool, error) {
+	found, err := collect(ctx, tx, scanUser, selectUsers+" JOIN user_logins l ON l.user_id = u.id WHERE l.email_key = $1", EmailKey(email))
+	if err != nil {
+		return User{}, false, err
+	}
+	if len(found) == 0 {
+		u, err := createUser(ctx, tx, User{Email: email, Name: name, Role: RoleAdmin, PasswordHash: hash}, now)
+		return u, err == nil && hash != "", err
+	}
+	u := found[0]
+	if !u.Admin() {
+		u.Role, u.UpdatedAt = RoleAdmin, now
+		if _, err := tx.ExecContext(ctx, "UPDATE users SET role = $1, updated_at = $2 WHERE id = $3", RoleAdmin, now, u.ID); err != nil {
+			return User{}, false, err
+		}
+	}
+	if hash == "" || u.HasPassword() {
+		return u, false, nil
+	}
+	u.PasswordHash, u.UpdatedAt = hash, now
+	return u, true, setPassword(ctx, tx, u.ID, hash, "", now)
+}
