@@ -2,36 +2,31 @@ package download
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // an identifier that the predecessor's clients check, not a protection
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/rs/zerolog"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 )
-
-// Digest is the identity of a file's bytes.
-type Digest struct {
-	SHA256, MD5 string
-	Size        int64
-}
-
-// Known tells whether the digest was computed.
-func (d Digest) Known() bool { return d.SHA256 != "" }
 
 // Store remembers digests of whole tables over restarts, by the fingerprint of the content.
 type Store interface {
-	// Digests gives those that are known of the fingerprints, with one query.
-	Digests(ctx context.Context, fingerprints []string) (map[string]Digest, error)
-	SaveDigest(ctx context.Context, fingerprint string, d Digest) error
+	// Get gives those that are known of the fingerprints, with one query.
+	Get(ctx context.Context, fingerprints []string) (map[string]lake.Digest, error)
+	Put(ctx context.Context, digests map[string]lake.Digest) error
+	// Retain forgets all but those of the fingerprints.
+	Retain(ctx context.Context, fingerprints []string) (int, error)
 }
 
 // File is a table as one file.
@@ -61,7 +56,7 @@ type Wholes struct {
 	slots             chan struct{} // bounds how many files are hashed at once
 
 	mu     sync.Mutex
-	known  map[string]Digest
+	known  map[string]lake.Digest
 	failed map[string]error
 	going  map[string]chan struct{}
 	merged map[string]bool // fingerprints whose file had to be written to the cache
@@ -77,7 +72,7 @@ func NewWholes(ctx context.Context, dataDir, cacheDir string, store Store, joine
 	}
 	w := &Wholes{
 		dataDir: dataDir, cacheDir: cacheDir, store: store, joiner: joiner, slots: make(chan struct{}, hashing),
-		known: map[string]Digest{}, failed: map[string]error{}, going: map[string]chan struct{}{}, merged: map[string]bool{},
+		known: map[string]lake.Digest{}, failed: map[string]error{}, going: map[string]chan struct{}{}, merged: map[string]bool{},
 	}
 	w.life, w.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return w, nil
@@ -114,16 +109,16 @@ func single(t catalog.Table) (catalog.Part, bool) {
 }
 
 // Digests gives the digests of the tables as single files, in their order. It waits for those that are
-// not known yet; fault.Unavailable where ctx ends first. A table that cannot be made one file has a
-// digest that is not Known.
-func (w *Wholes) Digests(ctx context.Context, tables []catalog.Table) ([]Digest, error) {
+// not known yet; fault.Unavailable where ctx ends first. A table that cannot be made one file has an
+// empty digest.
+func (w *Wholes) Digests(ctx context.Context, tables []catalog.Table) ([]lake.Digest, error) {
 	if err := w.recall(ctx, tables); err != nil {
 		return nil, err
 	}
-	digests := make([]Digest, len(tables))
+	digests := make([]lake.Digest, len(tables))
 	for i, t := range tables {
 		if p, ok := single(t); ok {
-			digests[i] = Digest{SHA256: p.SHA256, MD5: p.MD5, Size: p.SizeBytes}
+			digests[i] = lake.Digest{SHA256: p.SHA256, MD5: p.MD5, Size: p.SizeBytes}
 			continue
 		}
 		d, err := w.await(ctx, t)
@@ -163,7 +158,7 @@ func (w *Wholes) recall(ctx context.Context, tables []catalog.Table) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	found, err := w.store.Digests(ctx, missing)
+	found, err := w.store.Get(ctx, missing)
 	if err != nil {
 		return err
 	}
@@ -176,7 +171,7 @@ func (w *Wholes) recall(ctx context.Context, tables []catalog.Table) error {
 }
 
 // await gives the digest of a table of none or several parts.
-func (w *Wholes) await(ctx context.Context, t catalog.Table) (Digest, error) {
+func (w *Wholes) await(ctx context.Context, t catalog.Table) (lake.Digest, error) {
 	for {
 		done := w.begin(t)
 		if done == nil {
@@ -187,7 +182,7 @@ func (w *Wholes) await(ctx context.Context, t catalog.Table) (Digest, error) {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return Digest{}, fault.Wrap(ctx.Err(), fault.Unavailable, "hashes are still being computed")
+			return lake.Digest{}, fault.Wrap(ctx.Err(), fault.Unavailable, "hashes are still being computed")
 		}
 	}
 }
@@ -221,36 +216,35 @@ func (w *Wholes) begin(t catalog.Table) <-chan struct{} {
 }
 
 // compute makes the file and hashes it.
-func (w *Wholes) compute(t catalog.Table) (Digest, error) {
+func (w *Wholes) compute(t catalog.Table) (lake.Digest, error) {
 	select {
 	case w.slots <- struct{}{}:
 	case <-w.life.Done():
-		return Digest{}, w.life.Err()
+		return lake.Digest{}, w.life.Err()
 	}
 	defer func() { <-w.slots }()
 	file, err := w.open(w.life, t)
 	if err != nil {
 		zerolog.Ctx(w.life).Error().Err(err).Str("table", t.Name).Msg("a table cannot be made one file; its parts can be fetched")
-		return Digest{}, err
+		return lake.Digest{}, err
 	}
 	defer func() { _ = file.Close() }()
 	d, err := hash(w.life, file)
 	if err != nil {
-		return Digest{}, err
+		return lake.Digest{}, err
 	}
-	if err := w.store.SaveDigest(w.life, t.Fingerprint, d); err != nil {
+	if err := w.store.Put(w.life, map[string]lake.Digest{t.Fingerprint: d}); err != nil {
 		zerolog.Ctx(w.life).Warn().Err(err).Str("table", t.Name).Msg("the digest of a table cannot be kept; it is computed again after a restart")
 	}
 	return d, nil
 }
 
-func hash(ctx context.Context, f File) (Digest, error) {
-	one, two := sha256.New(), md5.New() //nolint:gosec // see the import
-	n, err := io.CopyBuffer(io.MultiWriter(one, two), &cancelled{ctx, io.NewSectionReader(f, 0, f.Size())}, make([]byte, 1<<20))
-	if err != nil {
-		return Digest{}, fmt.Errorf("hash a table: %w", err)
+func hash(ctx context.Context, f File) (lake.Digest, error) {
+	h := lake.NewHasher()
+	if _, err := io.CopyBuffer(h, &cancelled{ctx, io.NewSectionReader(f, 0, f.Size())}, make([]byte, 1<<20)); err != nil {
+		return lake.Digest{}, fmt.Errorf("hash a table: %w", err)
 	}
-	return Digest{SHA256: hex.EncodeToString(one.Sum(nil)), MD5: hex.EncodeToString(two.Sum(nil)), Size: n}, nil
+	return h.Digest(), nil
 }
 
 // cancelled is a reader that ends with a context.
@@ -290,13 +284,35 @@ func (w *Wholes) open(ctx context.Context, t catalog.Table) (File, error) {
 	}
 	target := filepath.Join(w.cacheDir, cacheName(t))
 	file, err := openDisk(target)
-	if errors.Is(err, os.ErrNotExist) {
-		if err := w.joiner.Merge(ctx, t.Columns, files, target); err != nil {
-			return nil, fmt.Errorf("write table %s as one file: %w", t.Name, err)
-		}
-		file, err = openDisk(target)
+	if !errors.Is(err, os.ErrNotExist) {
+		return file, err
 	}
-	return file, err
+	if err := w.joiner.Merge(ctx, t.Columns, files, target); err != nil {
+		return nil, fmt.Errorf("write table %s as one file: %w", t.Name, err)
+	}
+	if file, err = openDisk(target); err != nil {
+		return nil, err
+	}
+	return file, w.confirm(ctx, t, file)
+}
+
+// confirm takes the digest of a file that was written anew: another version of the writer may have
+// chosen other bytes than those whose digest was kept.
+func (w *Wholes) confirm(ctx context.Context, t catalog.Table, file File) error {
+	d, err := hash(ctx, file)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	before, known := w.known[t.Fingerprint]
+	if known {
+		w.known[t.Fingerprint] = d
+	}
+	w.mu.Unlock()
+	if known && before != d {
+		return w.store.Put(ctx, map[string]lake.Digest{t.Fingerprint: d})
+	}
+	return nil
 }
 
 // cacheName is a file name for a table's content, whatever its fingerprint holds.
@@ -336,6 +352,9 @@ func (w *Wholes) Content(ctx context.Context, t catalog.Table) (Content, error) 
 		return Content{}, err
 	}
 	d, err := w.await(ctx, t)
+	if err == nil {
+		d, err = w.standing(ctx, t, d)
+	}
 	if err != nil {
 		if fault.KindOf(err) != fault.Internal {
 			return Content{}, err
@@ -354,6 +373,24 @@ func (w *Wholes) Content(ctx context.Context, t catalog.Table) (Content, error) 
 	}}, nil
 }
 
+// standing makes sure that a file of the cache stands, and gives the digest of the one that does.
+func (w *Wholes) standing(ctx context.Context, t catalog.Table, d lake.Digest) (lake.Digest, error) {
+	w.mu.Lock()
+	cached := w.merged[t.Fingerprint] || len(t.Parts) == 0
+	w.mu.Unlock()
+	if !cached {
+		return d, nil
+	}
+	file, err := w.open(ctx, t)
+	if err != nil {
+		return lake.Digest{}, err
+	}
+	_ = file.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.known[t.Fingerprint], nil
+}
+
 // section reads a File from a position.
 type section struct {
 	*io.SectionReader
@@ -362,11 +399,14 @@ type section struct {
 
 // Keep forgets everything about contents that are none of the tables, and removes their cached files.
 // Failures are forgotten too, so that a table is tried again after the next publication.
-func (w *Wholes) Keep(tables []catalog.Table) {
+func (w *Wholes) Keep(ctx context.Context, tables []catalog.Table) {
 	wanted, files := map[string]bool{}, map[string]bool{}
 	for _, t := range tables {
 		wanted[t.Fingerprint] = true
 		files[cacheName(t)] = true
+	}
+	if _, err := w.store.Retain(ctx, slices.Collect(maps.Keys(wanted))); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the digests of contents that are gone cannot be forgotten; they are, the next time")
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -46,7 +46,7 @@ func (s *Server) authRoutes() {
 		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}
 	add(s, Public, login, s.login)
-	login.path, login.id, login.summary = "/auth/password/login", "passwordLogin", "Sign in with a password, as the predecessor's pages do"
+	login.path, login.id, login.summary = "/auth/password/login", "passwordLogin", "Sign in with a password, by the older path"
 	add(s, Public, login, s.login)
 	add(s, Public, op{
 		method: http.MethodPost, path: "/auth/bootstrap", id: "bootstrap", tag: tagAuth, summary: "Make the first administrator",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/download"
 	"github.com/agnes-platform/agnes/services/api/internal/published"
 )
@@ -89,6 +90,8 @@ type Registry interface {
 	Get(ctx context.Context, id string) (RegisteredTable, error)
 	// Register adds a table; fault.Conflict where it is there.
 	Register(ctx context.Context, by Caller, t NewTable) (RegisteredTable, error)
+	// RegisterAll adds those that are not there, and says of each that was refused why.
+	RegisterAll(ctx context.Context, by Caller, tables []NewTable) (Registration, error)
 	// Update changes what is named.
 	Update(ctx context.Context, by Caller, id string, c TableChange) (updated []string, err error)
 	Delete(ctx context.Context, by Caller, id string) error
@@ -139,7 +142,7 @@ type Profiles interface {
 type Wholes interface {
 	// Digests gives hash and size of the tables' files, in their order, waiting for those that are
 	// being computed until ctx ends.
-	Digests(ctx context.Context, tables []catalog.Table) ([]download.Digest, error)
+	Digests(ctx context.Context, tables []catalog.Table) ([]lake.Digest, error)
 	// Content gives the file of one version of a table.
 	Content(ctx context.Context, t catalog.Table) (download.Content, error)
 	// Part gives one part.

@@ -20,6 +20,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/api/internal/download"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
@@ -85,10 +86,10 @@ type parts struct {
 	dir string
 }
 
-func (p parts) Digests(_ context.Context, tables []catalog.Table) ([]download.Digest, error) {
-	out := make([]download.Digest, len(tables))
+func (p parts) Digests(_ context.Context, tables []catalog.Table) ([]lake.Digest, error) {
+	out := make([]lake.Digest, len(tables))
 	for i, t := range tables {
-		out[i] = download.Digest{SHA256: t.Parts[0].SHA256, MD5: t.Parts[0].MD5, Size: t.Parts[0].SizeBytes}
+		out[i] = lake.Digest{SHA256: t.Parts[0].SHA256, MD5: t.Parts[0].MD5, Size: t.Parts[0].SizeBytes}
 	}
 	return out, nil
 }

@@ -122,6 +122,9 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 			statuses = append(statuses, http.StatusForbidden)
 		}
 	}
+	if _, ok := typeOf[I]().FieldByName("Body"); ok {
+		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)
+	}
 	problem := s.api.OpenAPI().Components.Schemas.Schema(problemType, true, "Problem")
 	for _, status := range statuses {
 		operation.Responses[strconv.Itoa(status)] = s.refusal(status, problem)

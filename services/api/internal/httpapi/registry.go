@@ -124,6 +124,9 @@ func (s *Server) settleSource(t *NewTable) error {
 	}
 	configured, ok := s.instance.Source(t.Source)
 	if !ok {
+		if _, published := s.published.Current().Source(t.Source); published {
+			return nil // another program extracts it
+		}
 		return fault.New(fault.Invalid, "there is no source %q in the configuration; there are: %s", t.Source, orNone(s.sourceNames()))
 	}
 	if t.SourceType == "" {
@@ -151,7 +154,7 @@ func orNone(names []string) string {
 }
 
 func (s *Server) updateRegistered(ctx context.Context, in *updateQuestion) (*updatedAnswer, error) {
-	if in.Body.Source != nil {
+	if in.Body.Source != nil && *in.Body.Source != "" {
 		if _, ok := s.instance.Source(*in.Body.Source); !ok {
 			return nil, fault.New(fault.Invalid, "there is no source %q in the configuration; there are: %s", *in.Body.Source, orNone(s.sourceNames()))
 		}
@@ -302,38 +305,44 @@ func (s *Server) discoverAndRegister(ctx context.Context, in *registerAllQuestio
 			out.Body.Errors = append(out.Body.Errors, RegistrationFail{Source: source, Error: fault.Message(err)})
 			continue
 		}
-		for _, t := range found {
-			s.registerFound(ctx, source, t, &out.Body)
+		if err := s.registerFound(ctx, source, found, &out.Body); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (s *Server) registerFound(ctx context.Context, source string, t DiscoveredTable, out *Registration) {
-	fail := func(text string) {
-		out.Errors = append(out.Errors, RegistrationFail{Source: source, Table: t.Name, Error: text})
+// registerFound registers what can be extracted and is not registered yet, all at once.
+func (s *Server) registerFound(ctx context.Context, source string, found []DiscoveredTable, out *Registration) error {
+	var wanted []NewTable
+	for _, t := range found {
+		switch {
+		case t.Registered:
+			out.Skipped++
+		case t.Problem != "":
+			out.Errors = append(out.Errors, RegistrationFail{Source: source, Table: t.Name, Error: t.Problem})
+		default:
+			wanted = append(wanted, NewTable{
+				Name: t.Name, Source: source, SourceType: s.sourceType(source), Bucket: t.Bucket, SourceTable: t.SourceTable,
+				QueryMode: t.QueryMode, PrimaryKey: t.PrimaryKey, Description: t.Description,
+			})
+		}
 	}
-	switch {
-	case t.Registered:
-		out.Skipped++
-		return
-	case t.Problem != "":
-		fail(t.Problem)
-		return
+	if len(wanted) == 0 {
+		return nil
 	}
-	made, err := s.tables.Register(ctx, callerOf(ctx), NewTable{
-		Name: t.Name, Source: source, SourceType: s.sourceType(source), Bucket: t.Bucket, SourceTable: t.SourceTable,
-		QueryMode: t.QueryMode, PrimaryKey: t.PrimaryKey, Description: t.Description,
-	})
-	switch {
-	case fault.Is(err, fault.Conflict):
-		out.Skipped++
-	case err != nil:
-		fail(fault.Message(err))
-	default:
-		out.Registered++
-		out.Tables = append(out.Tables, Registered{ID: made.ID, Name: made.Name, Status: "registered"})
+	made, err := s.tables.RegisterAll(ctx, callerOf(ctx), wanted)
+	if err != nil {
+		return err
 	}
+	out.Registered += made.Registered
+	out.Skipped += made.Skipped
+	out.Tables = append(out.Tables, made.Tables...)
+	for _, e := range made.Errors {
+		e.Source = source
+		out.Errors = append(out.Errors, e)
+	}
+	return nil
 }
 
 // SourceStatus is a source and what is published of it.

@@ -132,8 +132,7 @@ type RegisteredTable struct {
 
 // NewTable is a table to register.
 type NewTable struct {
-	Name             string         `json:"name" minLength:"1" maxLength:"200" doc:"The table's name within its source. The id is made from it." example:"orders"`
-	ID               string         `json:"id,omitempty" nullable:"true" maxLength:"300" doc:"The id; where empty: the name in lower case, spaces as underscores." example:"orders"`
+	Name             string         `json:"name" minLength:"1" maxLength:"200" doc:"The table's name within its source. The id is made from it: lower case, with underscores for spaces, and the source before it where that id is another table's." example:"orders"`
 	Source           string         `json:"source,omitempty" nullable:"true" maxLength:"64" doc:"The source; where empty: the only configured source of source_type." example:"shop"`
 	SourceType       string         `json:"source_type,omitempty" nullable:"true" maxLength:"64" doc:"The connector; where empty: that of the source." example:"csv"`
 	Bucket           string         `json:"bucket,omitempty" nullable:"true" maxLength:"300" doc:"The group that the source keeps it in." example:"in.c-shop"`
@@ -151,8 +150,8 @@ type NewTable struct {
 
 // TableChange is what to change of a registered table; what is left out stays.
 type TableChange struct {
-	Name             *string         `json:"name,omitempty" nullable:"true" minLength:"1" maxLength:"200" doc:"The table's name within its source. The id stays."`
-	Source           *string         `json:"source,omitempty" nullable:"true" maxLength:"64" doc:"The source."`
+	Name             *string         `json:"name,omitempty" nullable:"true" minLength:"1" maxLength:"200" doc:"The name that it has: a table cannot be renamed, only registered anew."`
+	Source           *string         `json:"source,omitempty" nullable:"true" maxLength:"64" doc:"The source, for a row of the predecessor that has none. A table cannot move."`
 	SourceType       *string         `json:"source_type,omitempty" nullable:"true" maxLength:"64" doc:"The connector."`
 	Bucket           *string         `json:"bucket,omitempty" nullable:"true" maxLength:"300" doc:"The group; empty for none."`
 	SourceTable      *string         `json:"source_table,omitempty" nullable:"true" maxLength:"1024" doc:"What the source calls it."`

@@ -72,7 +72,7 @@ class Reference {
 
   row(name, schema, required, description, depth, seen) {
     return el("tr", {},
-      el("td", {}, el("code", {}, name), required ? el("span", { class: "must" }, "required") : null,
+      el("td", {}, el("code", {}, name), required && !this.answer ? el("span", { class: "must" }, "required") : null,
         el("span", { class: "type" }, this.typeOf(schema))),
       el("td", {}, prose(description || this.resolve(schema).schema.description), this.limits(schema),
         this.nested(schema, depth + 1, seen)));
@@ -97,9 +97,11 @@ class Reference {
     return el("div", { class: depth ? "fields" : "" }, el("table", {}, el("tbody", {}, rows)));
   }
 
-  body(content) {
+  body(content, answer) {
     return Object.entries(content || {}).map(([type, media]) => {
+      this.answer = answer;
       const shape = media.schema ? this.nested(media.schema, 0, []) : null;
+      this.answer = false;
       const plain = media.schema && !shape && this.typeOf(media.schema) !== "any" ? ": " + this.typeOf(media.schema) : "";
       return el("div", {}, el("div", { class: "media" }, type + plain), shape, this.examples(media));
     });
@@ -134,16 +136,14 @@ class Reference {
       return el("div", { class: "response" },
         el("span", { class: "status " + kind }, status), el("span", {}, prose(answer.description)),
         headers.length ? el("details", {}, el("summary", {}, "headers"), el("table", {}, el("tbody", {}, headers))) : null,
-        problem && answer.content ? null : this.body(answer.content));
+        problem && answer.content ? null : this.body(answer.content, true));
     });
     return rows.length ? [el("h4", {}, "Answers"), rows] : [];
   }
 
   /** call is the operation as a command to copy. */
   call(method, path, operation) {
-    const parts = ["curl"];
-    if (method === "head") parts.push("--head");
-    else if (method !== "get") parts.push("-X " + method.toUpperCase());
+    const parts = ["curl" + ({ get: "", head: " --head" }[method] ?? " -X " + method.toUpperCase())];
     if ((operation.security || []).length) parts.push('-H "Authorization: Bearer $DA_TOKEN"');
     const media = ((operation.requestBody || {}).content || {})["application/json"];
     if (media) {
@@ -273,7 +273,7 @@ async function start() {
       }
     });
     reference.follow();
-    if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+    if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView({ behavior: "instant" });
   } catch (problem) {
     main.replaceChildren(el("p", {}, "The OpenAPI document could not be loaded (" + problem.message + "). Reload the page to try again."));
   }
