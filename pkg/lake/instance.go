@@ -1,28 +1,29 @@
 package lake
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 )
 
-// instance is an in-memory DuckDB by its raw handles: what streams, and what is locked.
+// instance is an in-memory DuckDB by its raw handle: for what is locked, and for what streams.
 type instance struct {
 	db mapping.Database
 }
 
-// openInstance opens one and runs the statements that set it up.
+// openInstance opens a private one and runs the statements that set it up.
 func openInstance(setup []string) (*instance, error) {
 	var config mapping.Config
+	defer mapping.DestroyConfig(&config)
 	if mapping.CreateConfig(&config) == mapping.StateError {
-		mapping.DestroyConfig(&config)
 		return nil, errors.New("DuckDB gave no configuration")
 	}
-	defer mapping.DestroyConfig(&config)
 	i := &instance{}
 	var message string
 	if mapping.OpenExt("", &i.db, config, &message) == mapping.StateError {
-		mapping.Close(&i.db)
+		i.close()
 		return nil, scrubText(message)
 	}
 	conn, err := i.connect()
@@ -40,6 +41,7 @@ func openInstance(setup []string) (*instance, error) {
 	return i, nil
 }
 
+// connect gives a connection. It keeps the instance alive, whoever closes it.
 func (i *instance) connect() (mapping.Connection, error) {
 	var conn mapping.Connection
 	if mapping.Connect(i.db, &conn) == mapping.StateError {
@@ -50,7 +52,7 @@ func (i *instance) connect() (mapping.Connection, error) {
 
 func (i *instance) close() { mapping.Close(&i.db) }
 
-// execute runs statements of ours, whose results nobody needs.
+// execute runs a statement of ours whose result nobody needs.
 func execute(conn mapping.Connection, sql string) error {
 	var result mapping.Result
 	defer mapping.DestroyResult(&result)
@@ -58,4 +60,31 @@ func execute(conn mapping.Connection, sql string) error {
 		return scrubText(mapping.ResultError(&result))
 	}
 	return nil
+}
+
+// interruptEvery is how often an interrupt is repeated: one that comes while DuckDB prepares is
+// forgotten when it begins to execute.
+const interruptEvery = 5 * time.Millisecond
+
+// interruptOn interrupts what the connection does once ctx ends, until stop is called. stop returns
+// when no interrupt can come any more.
+func interruptOn(ctx context.Context, conn mapping.Connection) (stop func()) {
+	done, gone := make(chan struct{}), make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
+		defer close(gone)
+		for {
+			mapping.Interrupt(conn)
+			select {
+			case <-done:
+				return
+			case <-time.After(interruptEvery):
+			}
+		}
+	})
+	return func() {
+		close(done)
+		if !unwatch() {
+			<-gone
+		}
+	}
 }

@@ -47,7 +47,7 @@ type Options struct {
 // DB is one instance of DuckDB with limits. Extensions are neither installed nor loaded by
 // themselves, and the time zone is UTC. It is safe for concurrent use; its connections share the
 // limits. database/sql runs every statement of a string: give it a statement of somebody else's only
-// after OneStatement.
+// after OneStatement. Temporary tables belong to the connection that made them.
 type DB struct {
 	*sql.DB
 	catalog string

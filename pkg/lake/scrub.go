@@ -108,6 +108,10 @@ func scrubText(text string, hide ...string) *Error {
 		e.Excerpt = strings.TrimSpace(text[at:])
 		text = text[:at]
 	}
+	// An error in the middle of an answer comes wrapped into one about the answer.
+	if _, inner, ok := strings.Cut(text, "closed pending query result\nError: "); ok {
+		text = inner
+	}
 	if m := classPrefix.FindStringSubmatch(text); m != nil {
 		e.Class = m[1]
 		text = text[len(m[0]):]

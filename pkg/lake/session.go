@@ -1,0 +1,267 @@
+package lake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2/mapping"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+// View is one table as a locked session shows it.
+type View struct {
+	// Schema and Name are those of the view: a source and a table of it.
+	Schema, Name string
+	// Aliases are unqualified names that stand for the table too.
+	Aliases []string
+	// Columns and their types, whatever the files say; without any, those of the files.
+	Columns []catalog.Column
+	// Files are the absolute paths of the parts. Without any, the table is empty.
+	Files []string
+	// Problem, where it is not empty, is the error that a query over the table gets.
+	Problem string
+}
+
+// SessionOptions say what a session shows, and within which limits.
+type SessionOptions struct {
+	Views []View
+	// MemoryBytes bounds the session over all that runs in it at once; zero means DefaultMemoryBytes.
+	MemoryBytes int64
+	// Threads that work for the session; zero means one per core.
+	Threads int
+	// TempDir is where to spill; without one, nothing is spilled.
+	TempDir string
+	// TempBytes bounds what is spilled; zero means DefaultTempBytes.
+	TempBytes int64
+}
+
+// Session is an in-memory DuckDB that shows its views and reaches their files, and nothing else: no
+// other file, no network, no extension, no setting. It is safe for concurrent use, and each query has
+// a connection of its own.
+//
+// The locks permit writing to the files of the views; that no admitted statement writes is the
+// gate's work, and that nobody could is the file system's, where the serving user may not write.
+type Session struct {
+	instance *instance
+	problems map[string]error
+}
+
+// OpenSession opens a session. A view that cannot be made gives its error to the queries that use it
+// and to Problems, and hides no other.
+func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
+	limits := Options{MemoryBytes: o.MemoryBytes, Threads: o.Threads, TempDir: o.TempDir, TempBytes: o.TempBytes}
+	setup, err := limits.statements()
+	if err != nil {
+		return nil, err
+	}
+	setup = append(setup,
+		"SET GLOBAL parquet_metadata_cache = true", // a part never changes
+		"SET GLOBAL enable_external_file_cache = false",
+		"SET GLOBAL allow_community_extensions = false",
+		"SET GLOBAL allow_persistent_secrets = false",
+	)
+	i, err := openInstance(setup)
+	if err != nil {
+		return nil, fmt.Errorf("open session: %w", err)
+	}
+	s := &Session{instance: i, problems: make(map[string]error)}
+	if err := s.fill(ctx, o.Views); err != nil {
+		i.close()
+		return nil, fmt.Errorf("open session: %w", err)
+	}
+	return s, nil
+}
+
+// fill makes the views and locks the session.
+func (s *Session) fill(ctx context.Context, views []View) error {
+	conn, err := s.instance.connect()
+	if err != nil {
+		return err
+	}
+	defer mapping.Disconnect(&conn)
+	defer interruptOn(ctx, conn)()
+	var files []string
+	schemas := make(map[string]bool)
+	for _, v := range views {
+		if folded := strings.ToLower(v.Schema); !schemas[folded] {
+			schemas[folded] = true
+			if err := execute(conn, "CREATE SCHEMA IF NOT EXISTS "+QuoteIdent(v.Schema)); err != nil {
+				return err
+			}
+		}
+		if err := s.add(conn, v); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			s.problems[catalog.TableID(v.Schema, v.Name)] = err
+		}
+		for _, f := range v.Files {
+			files = append(files, f)
+			if pattern := literalPath(f); pattern != f {
+				files = append(files, pattern) // DuckDB asks for the pattern, and then for what it matches
+			}
+		}
+	}
+	lock := []string{
+		"SET GLOBAL allowed_paths = " + QuoteList(files),
+		"SET GLOBAL enable_external_access = false",
+		"SET GLOBAL lock_configuration = true",
+	}
+	for _, statement := range lock {
+		if err := execute(conn, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add makes one view and its aliases. Where that fails, the view is one that gives the error.
+func (s *Session) add(conn mapping.Connection, v View) error {
+	definition, failed := v.definition()
+	names := []string{QuoteName(v.Schema, v.Name)}
+	for _, a := range v.Aliases {
+		names = append(names, QuoteName("main", a))
+	}
+	for i, name := range names {
+		if failed == nil {
+			failed = execute(conn, "CREATE VIEW "+name+" AS "+definition)
+		}
+		if failed == nil {
+			continue
+		}
+		message := "the table " + catalog.TableID(v.Schema, v.Name) + " cannot be read at the moment"
+		broken := execute(conn, "CREATE VIEW "+name+" AS "+v.broken(message))
+		if broken != nil { // a type that DuckDB does not know
+			broken = execute(conn, "CREATE VIEW "+name+" AS "+View{}.broken(message))
+		}
+		if broken != nil && i == 0 {
+			return failed // another view has the name
+		}
+	}
+	return failed
+}
+
+func (v View) definition() (string, error) {
+	for _, c := range v.Columns {
+		if err := validType(c.Type); err != nil {
+			return "", fmt.Errorf("column %q: %w", c.Name, err)
+		}
+	}
+	switch {
+	case v.Problem != "":
+		return v.broken(v.Problem), nil
+	case len(v.Files) > 0:
+		files := make([]string, len(v.Files))
+		for i, f := range v.Files {
+			files[i] = literalPath(f)
+		}
+		return "SELECT " + v.list(func(c catalog.Column) string { return QuoteIdent(c.Name) }) +
+			" FROM read_parquet(" + QuoteList(files) + ", hive_partitioning = false, union_by_name = false, filename = false)", nil
+	case len(v.Columns) > 0:
+		return "SELECT " + v.list(func(catalog.Column) string { return "NULL" }) + " WHERE false", nil
+	}
+	return "", fault.New(fault.Internal, "the table has neither columns nor files")
+}
+
+// broken is a definition that gives the message to whoever reads it.
+func (v View) broken(message string) string {
+	columns := "NULL"
+	if len(v.Columns) > 0 && !slices.ContainsFunc(v.Columns, func(c catalog.Column) bool { return validType(c.Type) != nil }) {
+		columns = v.list(func(catalog.Column) string { return "NULL" })
+	}
+	return "SELECT " + columns + " FROM (SELECT error(" + QuoteLiteral(message) + ") AS failed) WHERE failed IS NOT NULL"
+}
+
+// list casts what value gives for each column to the column's type.
+func (v View) list(value func(catalog.Column) string) string {
+	if len(v.Columns) == 0 {
+		return "*"
+	}
+	columns := make([]string, len(v.Columns))
+	for i, c := range v.Columns {
+		columns[i] = "CAST(" + value(c) + " AS " + c.Type + ") AS " + QuoteIdent(c.Name)
+	}
+	return strings.Join(columns, ", ")
+}
+
+// literalPath is a path as read_parquet takes it: a pattern that only the path itself matches.
+func literalPath(path string) string {
+	if !strings.ContainsAny(path, "*?[") {
+		return path
+	}
+	var b strings.Builder
+	for _, r := range path {
+		if strings.ContainsRune("*?[", r) {
+			b.WriteString("[" + string(r) + "]")
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// validType tells why text cannot stand for a type in a CAST. Types come from files and programs
+// that promise nothing: one must not end the CAST and begin something else.
+func validType(text string) error {
+	depth, tokens := 0, 0
+	for lex := (lexer{sql: text}); ; tokens++ {
+		t, ok := lex.next()
+		if !ok {
+			break
+		}
+		switch word := text[t.start:t.end]; {
+		case t.kind == tokenUnclosed:
+			return fault.New(fault.Internal, "%q is not a type", text)
+		case t.kind != tokenSymbol:
+		case word == "(":
+			depth++
+		case word == ")":
+			depth--
+		case !strings.Contains("[],:.", word):
+			return fault.New(fault.Internal, "%q is not a type", text)
+		}
+		if depth < 0 {
+			return fault.New(fault.Internal, "%q is not a type", text)
+		}
+	}
+	if depth != 0 || tokens == 0 || strings.Contains(text, "--") || strings.Contains(text, "/*") || strings.ContainsRune(text, 0) {
+		return fault.New(fault.Internal, "%q is not a type", text)
+	}
+	return nil
+}
+
+// Problems are the views that cannot be read, by "schema.name".
+func (s *Session) Problems() map[string]error { return s.problems }
+
+// Query runs one statement that only reads, and streams its answer. The error is fault.Invalid with a
+// sentence for the user where the statement is not one, and an Error where DuckDB refused it.
+func (s *Session) Query(ctx context.Context, sql string) (*Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	conn, err := s.instance.connect()
+	if err != nil {
+		return nil, err
+	}
+	unwatch := interruptOn(ctx, conn)
+	release := func() {
+		unwatch()
+		mapping.Disconnect(&conn)
+	}
+	statement, err := admit(conn, sql)
+	if err != nil {
+		release()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	return stream(ctx, statement, release)
+}
+
+// Close closes the session. Results that are still open keep what they need.
+func (s *Session) Close() { s.instance.close() }
