@@ -120,6 +120,12 @@ func (a answers) Query(ctx context.Context, q httpapi.Question, head func() io.W
 	case "break":
 		_, _ = io.WriteString(head(), "half of")
 		return httpapi.QuerySummary{}, fmt.Errorf("broke off")
+	case "long":
+		select {
+		case <-ctx.Done():
+			return httpapi.QuerySummary{}, ctx.Err()
+		case <-time.After(700 * time.Millisecond):
+		}
 	case "wait":
 		<-ctx.Done()
 		close(a.cancelled)
@@ -192,7 +198,7 @@ func newHouse(t testing.TB, change ...func(*httpapi.Config)) *house {
 	}
 	h.store = store
 	c := httpapi.Config{
-		Log: zerolog.Nop(), Limits: httpapi.Limits{MaxBody: 1 << 20, DefaultRows: 1000, MaxRows: 5000, ManifestWait: time.Second, DiscoverWait: time.Second},
+		Log: zerolog.Nop(), Limits: httpapi.Limits{MaxBody: 1 << 20, BodyTimeout: 300 * time.Millisecond, DefaultRows: 1000, MaxRows: 5000, ManifestWait: time.Second, DiscoverWait: time.Second},
 		Build: service.Build{Version: "1.2.3"}, Instance: &service.Instance{Name: "Test", Sources: []service.Source{{Name: "shop", Type: "csv"}}},
 		Metrics: prometheus.NewRegistry(), Published: store, Identity: people{}, Access: h.rules, Registry: rows{}, Runs: noRuns{},
 		Queries: h.answers, Profiles: profiles{}, Wholes: parts{h.dir}, Bus: h.wires,

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -263,6 +265,25 @@ func TestQuery(t *testing.T) {
 	case <-h.answers.cancelled:
 	case <-time.After(5 * time.Second):
 		t.Error("the query goes on after its caller left")
+	}
+}
+
+func TestALongQueryOutlivesTheDeadlineOfItsBody(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	if got := h.ask("POST", "/api/query", "ann", `{"sql":"long"}`); got.status != 200 || got.body != "application/json 1000" {
+		t.Errorf("%d %q %v", got.status, got.body, got.err)
+	}
+	// A client that never sends its body does not hold a place for ever.
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = conn.Write([]byte("POST /auth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"))
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if raw, err := io.ReadAll(conn); err != nil || !strings.Contains(string(raw), "408") {
+		t.Errorf("%q %v", raw, err)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -96,6 +95,7 @@ var sentences = map[int]string{
 	http.StatusNotFound:                     "It does not exist, or is not granted to you: the words are the same.",
 	http.StatusConflict:                     "The state says no: it is there already, or is being changed.",
 	http.StatusPreconditionFailed:           "The version that If-Match names is gone.",
+	http.StatusRequestTimeout:               "The body did not arrive in time.",
 	http.StatusRequestEntityTooLarge:        "Larger than the server takes or gives; `detail` names the limit.",
 	http.StatusNotAcceptable:                "None of the media types in Accept is one that the answer can have.",
 	http.StatusUnprocessableEntity:          "A value does not fit its schema; `errors` names each.",
@@ -110,7 +110,7 @@ var sentences = map[int]string{
 func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) (*O, error)) {
 	operation := huma.Operation{
 		Method: o.method, Path: o.path, OperationID: o.id, Summary: o.summary, Description: o.text, Tags: []string{o.tag},
-		DefaultStatus: o.status, MaxBodyBytes: s.limits.MaxBody, BodyReadTimeout: bodyTimeout,
+		DefaultStatus: o.status, MaxBodyBytes: s.limits.MaxBody, BodyReadTimeout: s.limits.BodyTimeout,
 		Responses:  map[string]*huma.Response{},
 		Extensions: map[string]any{"x-gate": string(gate)},
 	}
@@ -123,7 +123,7 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 		}
 	}
 	if _, ok := typeOf[I]().FieldByName("Body"); ok {
-		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)
+		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)
 	}
 	problem := s.api.OpenAPI().Components.Schemas.Schema(problemType, true, "Problem")
 	for _, status := range statuses {
@@ -157,9 +157,6 @@ func exampleProblem(status int) map[string]any {
 		"detail": strings.ReplaceAll(sentences[status], "`", ""), "request_id": "4KQ2T7M3XJ5Z6V8N9P0R",
 	}
 }
-
-// bodyTimeout bounds how long a client may take to send a body.
-const bodyTimeout = 30 * time.Second
 
 // routerPath writes the parameters of a path as the router does.
 func routerPath(path string) string {

@@ -29,6 +29,8 @@ import (
 type Limits struct {
 	// MaxBody is the longest request body in bytes.
 	MaxBody int64
+	// BodyTimeout is how long a client may take to send a body.
+	BodyTimeout time.Duration
 	// DefaultRows and MaxRows are the row limits of a query: without one in the request, and at most.
 	DefaultRows, MaxRows int
 	// ManifestWait bounds how long a manifest waits for hashes that are being computed.
