@@ -1,0 +1,171 @@
+package identity
+
+import (
+	"context"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/services/api/internal/state"
+)
+
+// From is where a sign-in comes from, for the user to recognize it and against guessing.
+type From struct {
+	IP        string // of the client, as the server saw it; never what a header of the client claims
+	UserAgent string
+}
+
+// Session is an opened session with its secret, which is shown this once.
+type Session struct {
+	Token     string
+	ID        string
+	ExpiresAt time.Time
+	User      state.User
+}
+
+// errLogin is the one answer to everybody who does not get in: it tells nobody which addresses are known.
+var errLogin = fault.New(fault.Unauthenticated, "wrong e-mail address or password")
+
+// Login checks a password and opens a session: fault.Unauthenticated in the same words for an unknown
+// address, a wrong password, an account without one and a deactivated one, and fault.Busy with a pause
+// after too many of those.
+func (s *Service) Login(ctx context.Context, email, password string, from From) (Session, error) {
+	account := state.EmailKey(email)
+	if err := s.attempt(account, from.IP); err != nil {
+		return Session{}, err
+	}
+	u, err := s.store.Users.ByEmail(ctx, email)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		s.undecided(account, from.IP)
+		return Session{}, err
+	}
+	match, err := s.matches(ctx, password, u.PasswordHash)
+	if err != nil {
+		s.undecided(account, from.IP)
+		return Session{}, err
+	}
+	if !match || !u.Active {
+		return Session{}, errLogin
+	}
+	s.succeeded(account, from.IP)
+	session, err := s.open(ctx, u, from)
+	if fault.Is(err, fault.Unauthenticated) {
+		return Session{}, errLogin // deactivated this moment
+	}
+	return session, err
+}
+
+// open makes a session and its token.
+func (s *Service) open(ctx context.Context, u state.User, from From) (Session, error) {
+	now := s.now()
+	id, expires := uuid.NewString(), now.Add(s.cfg.SessionTTL)
+	token, err := s.sign(u.ID, u.Email, u.Role, KindSession, id, now, expires)
+	if err != nil {
+		return Session{}, err
+	}
+	err = s.store.Sessions.Create(ctx, state.Session{
+		ID: id, UserID: u.ID, Hash: hashToken(token), CreatedAt: now, ExpiresAt: expires, IP: from.IP, UserAgent: clip(from.UserAgent, 300),
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	return Session{Token: token, ID: id, ExpiresAt: expires, User: u}, nil
+}
+
+// clip bounds a text that a client chose.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
+}
+
+// Logout ends the credential that the caller came with: the session, or the token.
+func (s *Service) Logout(ctx context.Context, c Caller) error {
+	var err error
+	if c.Credential == KindToken {
+		err = s.store.Tokens.Revoke(ctx, c.UserID, c.CredentialID)
+	} else {
+		err = s.store.Sessions.Revoke(ctx, c.UserID, c.CredentialID)
+	}
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// LogoutEverywhere ends all sessions of the caller but the one they came with. Tokens stay.
+func (s *Service) LogoutEverywhere(ctx context.Context, c Caller) error {
+	return s.store.Sessions.RevokeAll(ctx, c.UserID, c.CredentialID)
+}
+
+// Sessions lists a user's sessions, newest first.
+func (s *Service) Sessions(ctx context.Context, userID string) ([]state.Session, error) {
+	return s.store.Sessions.List(ctx, userID)
+}
+
+// RevokeSession ends one session of a user.
+func (s *Service) RevokeSession(ctx context.Context, userID, id string) error {
+	return s.store.Sessions.Revoke(ctx, userID, id)
+}
+
+// BootstrapOpen tells whether the first administrator can still be made by whoever comes first.
+func (s *Service) BootstrapOpen(ctx context.Context) (bool, error) {
+	return s.store.Users.BootstrapOpen(ctx)
+}
+
+// Bootstrap makes the first administrator and opens a session; fault.Forbidden once anybody could sign
+// in. It works once.
+func (s *Service) Bootstrap(ctx context.Context, email, name, password string, from From) (Session, error) {
+	email, err := checkEmail(email)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := CheckPassword(password); err != nil {
+		return Session{}, err
+	}
+	open, err := s.store.Users.BootstrapOpen(ctx)
+	if err != nil {
+		return Session{}, err
+	}
+	hash := ""
+	if open { // hashing for a door that is closed would be work for strangers to order
+		if hash, err = s.hash(ctx, password); err != nil {
+			return Session{}, err
+		}
+	}
+	u, err := s.store.Users.Bootstrap(ctx, email, nameFor(name, email), hash)
+	if err != nil {
+		return Session{}, err
+	}
+	return s.open(ctx, u, from)
+}
+
+// SeedAdmin sees to it that the administrator of the environment exists (SEED_ADMIN_EMAIL and
+// SEED_ADMIN_PASSWORD). The password is used only where they have none. An empty address does nothing.
+func (s *Service) SeedAdmin(ctx context.Context, email, password string) error {
+	if email == "" {
+		return nil
+	}
+	address, err := checkEmail(email)
+	if err != nil {
+		return fault.New(fault.Invalid, "SEED_ADMIN_EMAIL is not an e-mail address")
+	}
+	hash := ""
+	standing, err := s.store.Users.ByEmail(ctx, address)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if password != "" && !standing.HasPassword() {
+		if hash, err = s.hash(ctx, password); err != nil {
+			return fault.Wrap(err, fault.KindOf(err), "SEED_ADMIN_PASSWORD: %s", fault.Message(err))
+		}
+	}
+	_, _, err = s.store.Users.SeedAdmin(ctx, address, nameFor("", address), hash)
+	return err
+}

@@ -1,0 +1,127 @@
+package identity
+
+import (
+	"context"
+	"strings"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/services/api/internal/state"
+)
+
+// NewUser is a user to add.
+type NewUser struct {
+	Email string
+	Name  string
+	Role  string // empty means analyst
+	// Password may be empty: the user then cannot sign in with one.
+	Password string
+}
+
+// maxName bounds names, in bytes.
+const maxName = 200
+
+// Users lists all, by e-mail address.
+func (s *Service) Users(ctx context.Context) ([]state.User, error) { return s.store.Users.List(ctx) }
+
+// CreateUser adds a user; fault.Conflict where somebody has the address, in whatever letters.
+func (s *Service) CreateUser(ctx context.Context, n NewUser) (state.User, error) {
+	email, err := checkEmail(n.Email)
+	if err != nil {
+		return state.User{}, err
+	}
+	if n.Role == "" {
+		n.Role = state.RoleAnalyst
+	}
+	if err := state.ValidRole(n.Role); err != nil {
+		return state.User{}, err
+	}
+	if err := checkName(n.Name); err != nil {
+		return state.User{}, err
+	}
+	u := state.User{Email: email, Name: strings.TrimSpace(n.Name), Role: n.Role}
+	if n.Password != "" {
+		if u.PasswordHash, err = s.hash(ctx, n.Password); err != nil {
+			return state.User{}, err
+		}
+	}
+	return s.store.Users.Create(ctx, u)
+}
+
+func checkName(name string) error {
+	if len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fault.New(fault.Invalid, "that is not a name: use at most %d characters, without control characters", maxName)
+	}
+	return nil
+}
+
+// UpdateUser changes a user, and by is who does it. Deactivating ends the user's sessions and makes
+// their tokens useless at once. fault.Conflict for deactivating or demoting the last active
+// administrator, and for deactivating oneself.
+func (s *Service) UpdateUser(ctx context.Context, by Caller, id string, c state.UserChange) (state.User, error) {
+	if c.Active != nil && !*c.Active && id == by.UserID {
+		return state.User{}, fault.New(fault.Conflict, "nobody can deactivate themselves: ask another administrator")
+	}
+	if c.Name != nil {
+		if err := checkName(*c.Name); err != nil {
+			return state.User{}, err
+		}
+	}
+	c.By = by.UserID
+	return s.store.Users.Update(ctx, id, c)
+}
+
+// DeleteUser removes a user with their credentials and grants; fault.Conflict for oneself and for the
+// last active administrator.
+func (s *Service) DeleteUser(ctx context.Context, by Caller, id string) error {
+	if id == by.UserID {
+		return fault.New(fault.Conflict, "nobody can remove themselves: ask another administrator")
+	}
+	return s.store.Users.Delete(ctx, id)
+}
+
+// SetPassword replaces a user's password without asking for the old one: for administrators. All
+// sessions of the user end, but the caller's own where it is their own password.
+func (s *Service) SetPassword(ctx context.Context, by Caller, id, password string) error {
+	hash, err := s.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	keep := ""
+	if id == by.UserID && by.Credential == KindSession {
+		keep = by.CredentialID
+	}
+	return s.store.Users.SetPassword(ctx, id, hash, keep)
+}
+
+// ChangePassword replaces the caller's own password. Their other sessions end.
+func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password string, from From) error {
+	if c.Credential != KindSession {
+		return fault.New(fault.Forbidden, "a personal access token cannot change the password: sign in first")
+	}
+	if err := CheckPassword(password); err != nil {
+		return err
+	}
+	account := state.EmailKey(c.Email)
+	if err := s.attempt(account, from.IP); err != nil {
+		return err
+	}
+	u, err := s.store.Users.Get(ctx, c.UserID)
+	if err != nil {
+		s.undecided(account, from.IP)
+		return err
+	}
+	match, err := s.matches(ctx, old, u.PasswordHash)
+	if err != nil {
+		s.undecided(account, from.IP)
+		return err
+	}
+	if !match {
+		return fault.New(fault.Forbidden, "the old password is wrong")
+	}
+	s.succeeded(account, from.IP)
+	hash, err := s.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.store.Users.SetPassword(ctx, u.ID, hash, c.CredentialID)
+}
