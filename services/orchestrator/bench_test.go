@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -9,17 +10,18 @@ import (
 // others publishes so many sources with five tables each, without reading their extracts.
 func (h *house) others(n int) {
 	h.t.Helper()
+	s := h.doc("s")
 	for i := range n {
-		source := fmt.Sprintf("other%d", i)
-		s := ptr(h.doc("s"))
-		s.Name = source
+		s.Name = fmt.Sprintf("other%d", i)
 		for j := range s.Tables {
 			s.Tables[j].Name = fmt.Sprintf("table%d_%d", i, j)
 		}
-		if _, err := h.publish(h.t.Context(), previousOf(source), *s, nil); err != nil {
+		raw, err := json.Marshal(s)
+		if err != nil {
 			h.t.Fatal(err)
 		}
-		h.write("extracts/"+source+"/extract.duckdb", "stands here")
+		h.write("analytics/sources/"+s.Name+".json", string(raw))
+		h.write("extracts/"+s.Name+"/extract.duckdb", "stands here")
 	}
 }
 

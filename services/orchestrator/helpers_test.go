@@ -218,22 +218,34 @@ func metaRow(name, mode string) string {
 	return fmt.Sprintf("INSERT INTO _meta VALUES (%s, '', 0, 0, TIMESTAMP '2026-01-01', %s)", lake.QuoteLiteral(name), lake.QuoteLiteral(mode))
 }
 
-// five writes an extract with five tables, one of which depends on the version.
+// five writes an extract of five tables with parts, one of which depends on the version.
 func (h *house) five(version int) {
 	h.t.Helper()
-	statements := []string{metaTable}
+	statements := []string{metaTable, "CREATE TABLE _parts(table_name VARCHAR, path VARCHAR, sha256 VARCHAR, md5 VARCHAR, size_bytes BIGINT, rows BIGINT)"}
 	for i := range 5 {
 		of := 0
 		if i == 0 {
 			of = version
 		}
 		name := fmt.Sprint("five", i)
-		statements = append(statements, fmt.Sprintf("CREATE TABLE %s AS SELECT i AS v, %d AS version FROM range(100) r(i)", name, of), metaRow(name, "local"))
+		aside := h.parquet("aside.parquet", fmt.Sprintf("SELECT i AS v, %d AS version FROM range(1000) r(i)", of))
+		digest, err := lake.HashFile(aside)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		rel := path.Join("extracts", "s", "data", name, digest.SHA256+".parquet")
+		file := filepath.Join(h.dir, rel)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			h.t.Fatal(err)
+		}
+		if err := os.Rename(aside, file); err != nil {
+			h.t.Fatal(err)
+		}
+		statements = append(statements, view(name, file), metaRow(name, "local"), fmt.Sprintf("INSERT INTO _parts VALUES (%s, %s, %s, %s, %d, 1000)",
+			lake.QuoteLiteral(name), lake.QuoteLiteral(rel), lake.QuoteLiteral(digest.SHA256), lake.QuoteLiteral(digest.MD5), digest.Size))
 	}
 	h.sql("s", statements...)
 }
-
-func previousOf(source string) catalog.Source { return catalog.Source{Name: source} }
 
 func median(of []time.Duration) time.Duration {
 	sorted := slices.Sorted(slices.Values(of))

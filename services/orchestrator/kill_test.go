@@ -56,6 +56,9 @@ func runVictim(dir string) error {
 		return err
 	}
 	pointer := pointerOf(dir)
+	if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("alive-", os.Getpid())), nil, 0o644); err != nil {
+		return err
+	}
 	for i := 0; ; i++ {
 		aside := filepath.Join(filepath.Dir(pointer), fmt.Sprintf("aside-%d-%d", os.Getpid(), i))
 		if err := os.Link(filepath.Join(dir, fmt.Sprint("version", i%3)), aside); err != nil {
@@ -96,7 +99,11 @@ func TestTrap_E10_KilledAtAnyStep(t *testing.T) {
 		if err := victim.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(150*time.Millisecond + time.Duration(rand.IntN(250))*time.Millisecond)
+		eventually(t, func() bool {
+			_, err := os.Stat(filepath.Join(h.dir, fmt.Sprint("alive-", victim.Process.Pid)))
+			return err == nil || stderr.Len() > 0
+		})
+		time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 		_ = victim.Process.Kill()
 		_ = victim.Wait()
 		if stderr.Len() > 0 {
@@ -136,6 +143,7 @@ func (h *house) afterKill(round int) {
 		}
 	}
 	h.checkHeard(round)
+	t.Logf("round %d: generation %d", round, h.doc("s").Generation)
 }
 
 func extractStands(dir string) bool {

@@ -88,32 +88,35 @@ func New(opts Options) (*Orchestrator, error) {
 		o.published = func(string) {}
 	}
 	o.index = catalog.NewIndex(nil, nil)
-	if err := o.configure(opts.Instance); err != nil {
+	if _, err := o.configure(opts.Instance); err != nil {
 		return nil, err
 	}
 	return o, nil
 }
 
-// configure takes over aliases and allow-lists, and reads the names that are published.
-func (o *Orchestrator) configure(i *service.Instance) error {
+// configure takes over aliases and allow-lists, and reads the names that are published. It tells
+// whether the aliases are others than before.
+func (o *Orchestrator) configure(i *service.Instance) (aliases bool, err error) {
 	if i == nil {
 		i = &service.Instance{}
 	}
+	// What is published meanwhile is remembered after this, on top of what is read here.
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	sources, _, err := catalog.LoadSources(o.dataDir)
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the published catalog cannot be listed")
+		return false, fault.Wrap(err, fault.Unavailable, "the published catalog cannot be listed")
 	}
 	for n := range sources {
 		sources[n] = namesOnly(sources[n])
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	aliases = !maps.Equal(o.aliases, i.Aliases)
 	o.recheck = o.recheck || !o.configured || !equalLists(o.remote, i.RemoteAttach)
 	o.configured = true
 	o.remote = i.RemoteAttach
 	o.aliases = maps.Clone(i.Aliases)
 	o.index = catalog.NewIndex(sources, i.Aliases)
-	return nil
+	return aliases, nil
 }
 
 // namesOnly drops what the index of names does not need.

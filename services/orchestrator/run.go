@@ -70,21 +70,30 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := lake.SweepScratch(r.o.tmpDir()); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("cannot sweep scratch that a killed process left")
 	}
-	waitHealth, err := service.ServeHealth(ctx, cfg.HealthAddr, bus.Ready, metrics)
+	stopHealth, err := service.ServeHealth(ctx, cfg.HealthAddr, bus.Ready, metrics)
 	if err != nil {
 		return err
 	}
-	defer waitHealth()
+	defer stopHealth()
+	return r.serve(ctx, work, stopWork)
+}
+
+// serve does the work until ctx ends; the context work, which stopWork ends, outlives it by the stop
+// budget.
+func (r *runner) serve(ctx, work context.Context, stopWork context.CancelFunc) error {
+	cfg := r.cfg
 	r.rebuilds = coalesce.New(work, cfg.Parallel, cfg.Coalesce, r.rebuild)
+	looping, stopLoops := context.WithCancel(ctx)
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){r.reconcileLoop, r.serverDBLoop, r.profileLoop, r.collectLoop} {
-		loops.Go(func() { loop(ctx) })
+		loops.Go(func() { loop(looping) })
 	}
-	sub, err := event.Consume(work, bus, event.ExtractReady, event.Consumer{Name: name, Concurrency: handlers}, r.extractReady)
+	sub, err := event.Consume(work, r.bus, event.ExtractReady, event.Consumer{Name: name, Concurrency: handlers}, r.extractReady)
 	if err == nil {
 		<-ctx.Done()
 		err = event.StopAll(cfg.StopBudget, sub)
 	}
+	stopLoops()
 	stopWork()
 	r.rebuilds.Wait()
 	loops.Wait()
@@ -136,14 +145,7 @@ func (r *runner) reconcileLoop(ctx context.Context) {
 }
 
 func (r *runner) reconcile(ctx context.Context) error {
-	instance, err := service.LoadInstance(r.cfg.ConfigDir, r.cfg.DataDir)
-	if err == nil {
-		err = r.o.configure(instance)
-	}
-	if err != nil {
-		// A file that is being edited changes nothing yet.
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("the configuration stays as it was")
-	}
+	r.readConfiguration(ctx)
 	stale, err := r.o.Stale()
 	if err != nil {
 		return err
@@ -159,6 +161,22 @@ func (r *runner) reconcile(ctx context.Context) error {
 	}
 	wait.Wait()
 	return errors.Join(failed...)
+}
+
+// readConfiguration takes over what changed in instance.yaml. One that cannot be read, such as while
+// it is being edited, changes nothing.
+func (r *runner) readConfiguration(ctx context.Context) {
+	instance, err := service.LoadInstance(r.cfg.ConfigDir, r.cfg.DataDir)
+	aliases := false
+	if err == nil {
+		aliases, err = r.o.configure(instance)
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the configuration stays as it was")
+	}
+	if aliases {
+		r.changed("")
+	}
 }
 
 // collectLoop removes generated parts after their grace period.

@@ -85,7 +85,10 @@ func TestAnAnnouncementWithoutWordsIsPublishedProfiledAndInServerDB(t *testing.T
 	if p.Payload.GetHash() != m.GetTables()[0].GetHash() || p.Payload.GetTable() != "t" || p.Payload.GetProfile().GetFields()["row_count"].GetNumberValue() != 7 {
 		t.Errorf("profiled %v", p.Payload)
 	}
-	eventually(t, func() bool { _, err := os.Stat(serverdb.Path(r.dir)); return err == nil })
+	eventually(t, func() bool {
+		_, err := os.Stat(serverdb.Path(r.dir))
+		return err == nil && r.askStanding("SELECT count(*) FROM duckdb_views() WHERE schema_name = 'ext'") == "1"
+	})
 	stop()
 	if got := r.askStanding("SELECT sum(v) FROM ext.t"); got != "21" {
 		t.Errorf("server.duckdb says %s", got)
