@@ -115,51 +115,76 @@ func Resolve(role string, rules Rules, published []Name) *Set {
 			granted[g.Dataset] = true
 		}
 	}
-	rows, buckets := index(rules.Registry)
+	r := index(rules.Registry)
+	r.granted = granted
 	readable := make(map[Name]struct{})
 	for _, n := range published {
-		if mayRead(n, rows[n], granted, buckets) {
+		if r.mayRead(n) {
 			readable[n] = struct{}{}
 		}
 	}
 	return newSet(readable)
 }
 
-// index orders the registry by table, and names the sources that have each bucket.
-func index(registry []state.RegisteredTable) (rows map[Name][]state.RegisteredTable, buckets map[string]map[string]bool) {
-	rows = make(map[Name][]state.RegisteredTable, len(registry))
-	buckets = make(map[string]map[string]bool)
+// rulebook is the registry and one user's grants, ordered for looking up tables.
+type rulebook struct {
+	rows    map[Name][]state.RegisteredTable
+	ids     map[string]Name            // registry id → table
+	buckets map[string]map[string]bool // bucket → the sources that have one of that name
+	granted map[string]bool
+}
+
+func index(registry []state.RegisteredTable) rulebook {
+	r := rulebook{
+		rows: make(map[Name][]state.RegisteredTable, len(registry)), ids: make(map[string]Name, len(registry)),
+		buckets: make(map[string]map[string]bool),
+	}
 	for _, t := range registry {
 		n := Name{t.Source, t.Name}
-		rows[n] = append(rows[n], t)
+		r.rows[n] = append(r.rows[n], t)
+		r.ids[t.ID] = n
 		if t.Bucket == "" {
 			continue
 		}
-		if buckets[t.Bucket] == nil {
-			buckets[t.Bucket] = make(map[string]bool, 1)
+		if r.buckets[t.Bucket] == nil {
+			r.buckets[t.Bucket] = make(map[string]bool, 1)
 		}
-		buckets[t.Bucket][t.Source] = true
+		r.buckets[t.Bucket][t.Source] = true
 	}
-	return rows, buckets
+	return r
 }
 
-func mayRead(n Name, rows []state.RegisteredTable, granted map[string]bool, buckets map[string]map[string]bool) bool {
-	if granted[catalog.TableID(n.Source, n.Table)] || (granted[n.Source+".*"] && !isOthersBucket(n.Source, buckets)) {
+func (r rulebook) mayRead(n Name) bool {
+	if r.grants(catalog.TableID(n.Source, n.Table), n) || (r.grantsAll(n.Source) && !r.isOthersBucket(n.Source)) {
 		return true
 	}
+	rows := r.rows[n]
 	public := len(rows) > 0
 	for _, t := range rows {
 		public = public && t.IsPublic
-		if granted[t.ID] || (t.Bucket != "" && granted[t.Bucket+".*"]) {
+		if r.granted[t.ID] || (t.Bucket != "" && r.grantsAll(t.Bucket)) {
 			return true
 		}
 	}
 	return public
 }
 
+// grants tells whether a dataset is granted and stands for the table: a registry id that looks like
+// another table's qualified name is an id.
+func (r rulebook) grants(dataset string, n Name) bool {
+	owner, isID := r.ids[dataset]
+	return r.granted[dataset] && (!isID || owner == n)
+}
+
+// grantsAll tells whether all of a bucket or a source is granted.
+func (r rulebook) grantsAll(group string) bool {
+	_, isID := r.ids[group+".*"]
+	return r.granted[group+".*"] && !isID
+}
+
 // isOthersBucket tells whether a source's name is that of a bucket of another source.
-func isOthersBucket(source string, buckets map[string]map[string]bool) bool {
-	for owner := range buckets[source] {
+func (r rulebook) isOthersBucket(source string) bool {
+	for owner := range r.buckets[source] {
 		if owner != source {
 			return true
 		}
