@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -46,29 +47,28 @@ func floorPow2(n int64) int64 {
 	return 1 << (bits.Len64(uint64(n)) - 1)
 }
 
+// wide matches the 128-bit integers in the name of a type. A field of a struct may bear such a name
+// too; then a space and its type follow it.
+var wide = regexp.MustCompile(`\bU?HUGEINT\b([^ ]|$)`)
+
 // storedType is the type in which parquet keeps a column without losing meaning: DuckDB would write
-// 128-bit integers as doubles and cannot write unions. Names inside nested types are quoted, so what
-// stands outside of quotes is a type.
+// 128-bit integers as doubles and cannot write unions.
 func storedType(columnType string) string {
 	if strings.HasPrefix(columnType, "UNION(") {
 		return "VARCHAR"
 	}
 	var b strings.Builder
-	for i := 0; i < len(columnType); {
-		switch rest := columnType[i:]; {
-		case rest[0] == '"' || rest[0] == '\'':
-			end := quotedEnd(rest)
+	for rest := columnType; rest != ""; {
+		end := strings.IndexAny(rest, "\"'")
+		if end < 0 {
+			end = len(rest)
+		}
+		b.WriteString(wide.ReplaceAllString(rest[:end], "DECIMAL(38,0)$1"))
+		rest = rest[end:]
+		if rest != "" {
+			end = quotedEnd(rest)
 			b.WriteString(rest[:end])
-			i += end
-		case strings.HasPrefix(rest, "UHUGEINT"):
-			b.WriteString("DECIMAL(38,0)")
-			i += len("UHUGEINT")
-		case strings.HasPrefix(rest, "HUGEINT"):
-			b.WriteString("DECIMAL(38,0)")
-			i += len("HUGEINT")
-		default:
-			b.WriteByte(rest[0])
-			i++
+			rest = rest[end:]
 		}
 	}
 	return b.String()

@@ -16,7 +16,7 @@ import (
 // merge makes the next version: what stands, with what the jobs changed. A table that failed keeps
 // its last good version; one that was not asked for is left alone (trap S1); only a run of all tables
 // drops what the registry no longer lists.
-func (r *run) merge(ctx context.Context, jobs []*job, outcomes *[]*agnesv1.TableOutcome) (*state, error) {
+func (r *run) merge(jobs []*job, outcomes *[]*agnesv1.TableOutcome) *state {
 	next := newState()
 	next.dataDir = r.source.DataDir
 	next.remotes = slices.Clone(r.attached)
@@ -26,20 +26,17 @@ func (r *run) merge(ctx context.Context, jobs []*job, outcomes *[]*agnesv1.Table
 	for _, j := range jobs {
 		*outcomes = append(*outcomes, r.settle(next, j))
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	if len(r.Tables) == 0 {
 		*outcomes = append(*outcomes, r.drop(next)...)
 	}
 	sortRemotes(next.remotes)
-	return next, nil
+	return next
 }
 
 // settle puts the result of a job into the next version and tells its outcome.
 func (r *run) settle(next *state, j *job) *agnesv1.TableOutcome {
 	if j.err == nil && !j.same {
-		j.err = collision(next, j)
+		j.err = r.collision(next, j)
 	}
 	if j.err != nil {
 		o := failed(j.spec.Name, j.last, j.err)
@@ -80,9 +77,14 @@ func (r *run) settleUnchanged(next *state, j *job) *agnesv1.TableOutcome {
 	return outcomeOf(j, &e, OutcomeUpdated)
 }
 
-// collision tells whether a companion would take the name of another table.
-func collision(next *state, j *job) error {
-	for _, e := range j.entries {
+// collision tells whether a table or a companion would take the name of another table.
+func (r *run) collision(next *state, j *job) error {
+	for i, e := range j.entries {
+		for _, t := range r.Registry {
+			if i > 0 && strings.EqualFold(t.GetName(), e.Name) {
+				return fault.New(fault.Conflict, "the table %s writes %q, which is registered as a table of its own", j.spec.Name, e.Name)
+			}
+		}
 		for name, other := range next.entries {
 			own := name == j.spec.Name || other.parent == j.spec.Name
 			if !own && strings.EqualFold(name, e.Name) {

@@ -177,10 +177,7 @@ func (r *run) run(ctx context.Context) (*agnesv1.ExtractReady, error) {
 	if err := r.extract(ctx, jobs); err != nil {
 		return nil, err
 	}
-	next, err := r.merge(ctx, jobs, &outcomes)
-	if err != nil {
-		return nil, err
-	}
+	next := r.merge(jobs, &outcomes)
 	// From here on a cancelled run is finished: what is left takes milliseconds.
 	if err := r.place(jobs); err != nil {
 		return nil, err

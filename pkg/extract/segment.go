@@ -20,7 +20,7 @@ const (
 	segmentsAim     = 64       // the most segments that are expected; chance makes it up to about 100
 	segmentBytes    = 16 << 20 // below this, uncompressed, a segment is not worth a file
 	minSegmentRows  = 256
-	maxSegmentFloor = 1 << 16
+	maxSegmentFloor = 1 << 15
 )
 
 // modulus is what hashes are divided by for a table of so many rows of a width; 0 means one part.
