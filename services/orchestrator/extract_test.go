@@ -65,11 +65,11 @@ func (h *house) askStanding(query string) string {
 	return askDB(h.t, db, query)
 }
 
-func askDB(t testing.TB, db *lake.DB, query string) string {
-	t.Helper()
+func askDB(tb testing.TB, db *lake.DB, query string) string {
+	tb.Helper()
 	var v string
-	if err := db.QueryRowContext(t.Context(), "SELECT v::VARCHAR FROM ("+query+") q(v)").Scan(&v); err != nil {
-		t.Fatalf("%s: %v", query, err)
+	if err := db.QueryRowContext(tb.Context(), "SELECT v::VARCHAR FROM ("+query+") q(v)").Scan(&v); err != nil {
+		tb.Fatalf("%s: %v", query, err)
 	}
 	return v
 }

@@ -44,9 +44,9 @@ type house struct {
 	busAway   bool
 }
 
-func newHouse(t testing.TB, instance *service.Instance) *house {
-	t.Helper()
-	h := &house{t: t, dir: t.TempDir()}
+func newHouse(tb testing.TB, instance *service.Instance) *house {
+	tb.Helper()
+	h := &house{t: tb, dir: tb.TempDir()}
 	h.restart(instance)
 	return h
 }

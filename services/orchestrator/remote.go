@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -61,7 +62,7 @@ func refuseRemote(r catalog.Remote, lists service.AllowLists) string {
 // URL, and the whole text of anything else, such as "project=acme".
 func remoteHost(text string) (string, error) {
 	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r < 0x21 || r == 0x7f || r == '\\' }) {
-		return "", fmt.Errorf("the URL of the attachment is empty or has spaces, backslashes or control characters")
+		return "", errors.New("the URL of the attachment is empty or has spaces, backslashes or control characters")
 	}
 	if !strings.Contains(text, "://") {
 		return text, nil
@@ -69,9 +70,9 @@ func remoteHost(text string) (string, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Opaque != "":
-		return "", fmt.Errorf("the URL of the attachment cannot be read")
+		return "", errors.New("the URL of the attachment cannot be read")
 	case u.User != nil:
-		return "", fmt.Errorf("the URL of the attachment holds credentials; name a token variable instead")
+		return "", errors.New("the URL of the attachment holds credentials; name a token variable instead")
 	case u.Scheme != "https":
 		return "", fmt.Errorf("the URL of the attachment uses %s, not https", u.Scheme)
 	}

@@ -99,11 +99,11 @@ func TestAnAnnouncementWithoutWordsIsPublishedProfiledAndInServerDB(t *testing.T
 	r.profiled.None(10 * time.Millisecond)
 }
 
-func eventually(t testing.TB, cond func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, cond func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(eventtest.Patience); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
+			tb.Fatal("waited in vain")
 		}
 	}
 }

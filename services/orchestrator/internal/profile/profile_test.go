@@ -42,6 +42,9 @@ func take(t *testing.T, query string, change func(*Options)) *Profile {
 		}
 		table.Columns = append(table.Columns, c)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+lake.QuoteLiteral(file)).Scan(&table.Rows); err != nil {
 		t.Fatal(err)
 	}
