@@ -141,10 +141,3 @@ func (k *Bucket) Delete(ctx context.Context, key string) error {
 		return kv.Purge(ctx, Token(key))
 	})
 }
-
-// deleteAt removes a key if it still has the revision.
-func (k *Bucket) deleteAt(ctx context.Context, key string, last uint64) error {
-	return k.do(ctx, func(ctx context.Context, kv jetstream.KeyValue) error {
-		return kv.Delete(ctx, Token(key), jetstream.LastRevision(last))
-	})
-}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -55,6 +57,7 @@ const (
 	dialTimeout   = 5 * time.Second
 	reconnectWait = 500 * time.Millisecond
 	ensureTimeout = 10 * time.Second
+	readyTimeout  = 2 * time.Second
 )
 
 // Connect waits until the bus answers and its streams stand, however long that takes: ctx bounds it.
@@ -112,6 +115,11 @@ func (b *Bus) options(cfg Config) []nats.Option {
 }
 
 func (b *Bus) dial(ctx context.Context, cfg Config) error {
+	if cfg.CredsFile != "" {
+		if _, err := os.ReadFile(cfg.CredsFile); err != nil {
+			return fault.Wrap(err, fault.Invalid, "the file with the credentials for the bus cannot be read")
+		}
+	}
 	opts := b.options(cfg)
 	for attempt := 1; ; attempt++ {
 		conn, err := nats.Connect(cfg.URL, opts...)
@@ -135,7 +143,9 @@ func (b *Bus) dial(ctx context.Context, cfg Config) error {
 // refusal is the error of a connection that waiting cannot mend; nil for every other.
 func refusal(err error) error {
 	var network net.Error
+	var address *url.Error // is a net.Error too
 	switch {
+	case errors.As(err, &address):
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		return fault.Wrap(err, fault.Unauthenticated, "the bus refused the credentials")
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrTimeout), errors.As(err, &network):
@@ -207,6 +217,8 @@ func (b *Bus) Ready(ctx context.Context) error {
 	if b.conn == nil || !b.conn.IsConnected() {
 		return fault.New(fault.Unavailable, "not connected to the bus")
 	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	if _, err := b.js.Stream(ctx, streamEvents); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the streams of the bus do not answer")
 	}

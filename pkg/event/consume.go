@@ -44,6 +44,7 @@ const (
 	maxAckPending      = 20_000           // delayed redeliveries count: a full house would stop the rest
 	idleTime           = 25 * time.Second // after which a pull that got nothing is renewed
 	pullExpiry         = 60 * time.Second
+	declareAttempt     = 5 * time.Second
 	hardGrace          = 5 * time.Second // for handlers to notice that their context ended
 )
 
@@ -205,7 +206,7 @@ func (p *pump[M]) declare() error {
 }
 
 func (p *pump[M]) declareOnce() error {
-	ctx, cancel := context.WithTimeout(p.softCtx, publishAttempt)
+	ctx, cancel := context.WithTimeout(p.softCtx, declareAttempt)
 	defer cancel()
 	standing, err := p.bus.js.Consumer(ctx, p.kind.stream, p.durable)
 	switch {

@@ -22,6 +22,7 @@ type Lease struct {
 	name    string
 	ttl     time.Duration
 	record  leaseRecord
+	fence   uint64
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -29,10 +30,12 @@ type Lease struct {
 }
 
 type leaseRecord struct {
-	Holder   string    `json:"holder"`
-	Identity string    `json:"identity"` // of this very acquisition
-	Fence    uint64    `json:"fence"`
-	Since    time.Time `json:"since"`
+	Holder   string        `json:"holder"`
+	Identity string        `json:"identity"` // of this very acquisition
+	Fence    uint64        `json:"fence"`
+	Since    time.Time     `json:"since"`
+	TTL      time.Duration `json:"ttl_ns"`
+	Free     bool          `json:"free,omitempty"` // released: only the fence still counts
 }
 
 // minLeaseTTL keeps a lease from being lost to an ordinary delay.
@@ -43,11 +46,12 @@ const minLeaseTTL = 100 * time.Millisecond
 func (b *Bus) Lease(ctx context.Context, name string, ttl time.Duration) (*Lease, error) {
 	ttl = max(ttl, minLeaseTTL)
 	l := &Lease{bucket: b.Bucket(BucketLeases), name: name, ttl: ttl, done: make(chan struct{})}
-	l.record = leaseRecord{Holder: b.name, Identity: uuid.NewString()}
+	l.record = leaseRecord{Holder: b.name, Identity: uuid.NewString(), TTL: ttl}
 	written, err := l.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
+	l.fence = l.record.Fence
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	context.AfterFunc(b.ctx, l.cancel)
 	if !b.spawn(func() { l.hold(written) }) {
@@ -67,23 +71,22 @@ func (l *Lease) acquire(ctx context.Context) (time.Time, error) {
 		switch {
 		case fault.Is(err, fault.NotFound):
 			err = l.take(ctx, leaseRecord{}, 0)
-		case err != nil:
-		case standing.Revision != seen:
-			seen, since = standing.Revision, time.Now()
-			err = errHeld
-		case time.Since(since) < l.ttl:
-			err = errHeld
-		default:
+		case err == nil:
 			var old leaseRecord
-			_ = json.Unmarshal(standing.Value, &old) // whatever stands there is taken over
-			before = time.Now()
-			err = l.take(ctx, old, standing.Revision)
+			_ = json.Unmarshal(standing.Value, &old) // whatever stands there is taken over in time
+			if standing.Revision != seen {
+				seen, since = standing.Revision, time.Now()
+			}
+			if err = errHeld; old.Free || time.Since(since) >= max(l.ttl, old.TTL) {
+				before = time.Now()
+				err = l.take(ctx, old, standing.Revision)
+			}
 		}
 		if err == nil {
 			return before, nil
 		}
 		if !sleep(ctx, min(l.ttl/4, time.Second)) {
-			return time.Time{}, fault.Wrap(err, fault.Conflict, "the lease %s is held by somebody else", l.name)
+			return time.Time{}, fault.Wrap(err, fault.KindOf(err), "the lease %s was not to be had", l.name)
 		}
 	}
 }
@@ -152,11 +155,17 @@ func (l *Lease) adopt() bool {
 	return true
 }
 
-// giveUp makes the key free, so that the next one need not wait.
+// giveUp marks the key as free, so that the next one need not wait. The key stays: the fence of the
+// next one must be above ours.
 func (l *Lease) giveUp() {
+	l.record.Free = true
+	value, err := json.Marshal(l.record)
+	if err != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), time.Second)
 	defer cancel()
-	_ = l.bucket.deleteAt(ctx, l.name, l.current)
+	_, _ = l.bucket.Update(ctx, l.name, value, l.current)
 }
 
 // Context ends when the lease is released or lost: work under it must stop then.
@@ -164,7 +173,7 @@ func (l *Lease) Context() context.Context { return l.ctx }
 
 // Fence grows with every acquisition of the name. Whoever writes under the lease passes it on, and
 // what is written to refuses a smaller one than it has seen.
-func (l *Lease) Fence() uint64 { return l.record.Fence }
+func (l *Lease) Fence() uint64 { return l.fence }
 
 // Release ends the lease and lets the next one have it at once.
 func (l *Lease) Release() {

@@ -80,7 +80,7 @@ func (e *ear[M]) subscribe() error {
 		}
 		context.AfterFunc(e.softCtx, func() { _ = sub.Unsubscribe() })
 	}
-	return e.bus.conn.FlushTimeout(publishAttempt)
+	return e.bus.conn.FlushTimeout(declareAttempt)
 }
 
 func (e *ear[M]) live() {

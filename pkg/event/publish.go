@@ -16,7 +16,10 @@ import (
 
 const (
 	publishTimeout = 30 * time.Second // where the caller sets no deadline
-	publishAttempt = 5 * time.Second
+	// publishAttempt is how long the first attempt waits for its acknowledgement, which may have been
+	// lost with the connection; further ones wait longer, for a bus that is slow.
+	publishAttempt    = 2 * time.Second
+	maxPublishAttempt = 10 * time.Second
 )
 
 // PublishOption changes how an event is published.
@@ -82,7 +85,7 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg) error {
 		defer cancel()
 	}
 	for attempt := 1; ; attempt++ {
-		err := b.storeOnce(ctx, msg)
+		err := b.storeOnce(ctx, msg, min(time.Duration(attempt)*publishAttempt, maxPublishAttempt))
 		if err == nil || !transient(err) {
 			return publishError(err)
 		}
@@ -92,14 +95,14 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg) error {
 	}
 }
 
-func (b *Bus) storeOnce(ctx context.Context, msg *nats.Msg) error {
+func (b *Bus) storeOnce(ctx context.Context, msg *nats.Msg, patience time.Duration) error {
 	if !b.conn.IsConnected() {
 		if b.conn.IsClosed() {
 			return nats.ErrConnectionClosed
 		}
 		return nats.ErrDisconnected
 	}
-	try, cancel := context.WithTimeout(ctx, publishAttempt)
+	try, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, err := b.js.PublishMsg(try, msg)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {

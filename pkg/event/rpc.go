@@ -76,7 +76,7 @@ func Serve[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, R
 	requests := make(chan *nats.Msg, 4*serveLimit)
 	sub, err := b.conn.ChanQueueSubscribe(m.subject(), queueGroup, requests)
 	if err == nil {
-		err = b.conn.FlushTimeout(publishAttempt)
+		err = b.conn.FlushTimeout(declareAttempt)
 	}
 	if err != nil {
 		hard()
@@ -85,8 +85,14 @@ func Serve[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, R
 	running := b.spawn(func() {
 		defer close(s.done)
 		defer hard()
-		answerAll(softCtx, requests, func(msg *nats.Msg) { answer(hardCtx, m, msg, handle) })
-		_ = sub.Unsubscribe()
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			<-softCtx.Done()
+			_ = sub.Unsubscribe()
+			_ = b.conn.FlushTimeout(time.Second) // from here on nobody sends us more
+		}()
+		answerAll(hardCtx, stopped, requests, func(msg *nats.Msg) { answer(hardCtx, m, msg, handle) })
 	})
 	if !running {
 		hard()
@@ -95,23 +101,35 @@ func Serve[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, R
 	return s, nil
 }
 
-func answerAll(soft context.Context, requests <-chan *nats.Msg, answer func(*nats.Msg)) {
+// answerAll answers until no more requests can come, and those that had come by then.
+func answerAll(ctx context.Context, stopped <-chan struct{}, requests <-chan *nats.Msg, answer func(*nats.Msg)) {
 	slots := make(chan struct{}, serveLimit)
 	var running sync.WaitGroup
 	defer running.Wait()
+	take := func(msg *nats.Msg) {
+		select {
+		case slots <- struct{}{}:
+			running.Go(func() {
+				defer func() { <-slots }()
+				answer(msg)
+			})
+		default:
+			respond(ctx, msg, nil, fault.New(fault.Busy, "too many requests at once").After(time.Second))
+		}
+	}
 	for {
 		select {
-		case <-soft.Done():
-			return
 		case msg := <-requests:
-			select {
-			case slots <- struct{}{}:
-				running.Go(func() {
-					defer func() { <-slots }()
-					answer(msg)
-				})
-			default:
-				respond(soft, msg, nil, fault.New(fault.Busy, "too many requests at once").After(time.Second))
+			take(msg)
+			continue
+		default:
+		}
+		select {
+		case msg := <-requests:
+			take(msg)
+		case <-stopped:
+			if len(requests) == 0 {
+				return
 			}
 		}
 	}

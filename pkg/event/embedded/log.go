@@ -8,9 +8,11 @@ import (
 
 // quietLogger writes what the server has to say: warnings and errors as such, the rest for debugging.
 type quietLogger struct {
-	log  zerolog.Logger
-	mu   sync.Mutex
-	text string
+	log   zerolog.Logger
+	fatal chan struct{} // closed when the server gives up
+	once  sync.Once
+	mu    sync.Mutex
+	text  string
 }
 
 func (l *quietLogger) Noticef(format string, args ...any) {
@@ -27,8 +29,11 @@ func (l *quietLogger) Errorf(format string, args ...any) {
 	l.log.Error().Msg(clean(format, args))
 }
 
-// Fatalf must not end the process: the server reports itself not ready.
-func (l *quietLogger) Fatalf(format string, args ...any) { l.Errorf(format, args...) }
+// Fatalf must not end the process: the server was not started, and Start says why.
+func (l *quietLogger) Fatalf(format string, args ...any) {
+	l.keep(clean(format, args))
+	l.once.Do(func() { close(l.fatal) })
+}
 
 func (l *quietLogger) Debugf(format string, args ...any) {
 	l.log.Trace().Msg(clean(format, args))

@@ -39,6 +39,7 @@ type Server struct {
 
 const (
 	readyTimeout = 30 * time.Second // a large store that was not closed is read again
+	readyStep    = 100 * time.Millisecond
 	maxPayload   = 8 << 20
 )
 
@@ -72,15 +73,30 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("configure the embedded server: %w", err)
 	}
 	log := zerolog.Ctx(ctx).With().Str("component", "nats").Logger()
-	quiet := &quietLogger{log: log}
+	quiet := &quietLogger{log: log, fatal: make(chan struct{})}
 	ns.SetLoggerV2(quiet, false, false, false)
 	ns.Start()
-	if !ns.ReadyForConnections(readyTimeout) || !ns.JetStreamEnabled() {
+	if !ready(ns, quiet) {
 		ns.Shutdown()
 		ns.WaitForShutdown()
 		return nil, fault.New(fault.Unavailable, "the embedded server did not start: %s", quiet.last())
 	}
 	return &Server{ns: ns, token: cfg.Token}, nil
+}
+
+// ready waits until clients can connect, or the server gave up.
+func ready(ns *server.Server, log *quietLogger) bool {
+	for end := time.Now().Add(readyTimeout); time.Now().Before(end); {
+		select {
+		case <-log.fatal:
+			return false
+		default:
+			if ns.ReadyForConnections(readyStep) {
+				return ns.JetStreamEnabled()
+			}
+		}
+	}
+	return false
 }
 
 // Connect gives a connection within the process.
