@@ -336,4 +336,3 @@ func TestTableFolder(t *testing.T) {
 		t.Errorf("%q and %q", a, b)
 	}
 }
-
