@@ -233,6 +233,9 @@ func TestTrap_E11_BrokenExtractsHideNothing(t *testing.T) {
 			t.Errorf("%s: published%s, want%s", source, got, want)
 		}
 	}
+	if raw, err := os.ReadFile(catalog.SourcePath(h.dir, "garbage")); err != nil || !strings.Contains(string(raw), `"tables": []`) {
+		t.Errorf("garbage: no list of tables in %s, %v", raw, err)
+	}
 	if got := problems(h.doc("garbage").Problems); got != " :unreadable" {
 		t.Errorf("garbage: problems%s", got)
 	}

@@ -149,6 +149,9 @@ func (o *Orchestrator) publishBroken(ctx context.Context, previous catalog.Sourc
 
 // publish writes the document where it differs from the standing one, and announces what changed.
 func (o *Orchestrator) publish(ctx context.Context, previous, next catalog.Source, runIDs []string) (Result, error) {
+	if next.Tables == nil {
+		next.Tables = []catalog.Table{} // a list in the document, also where it is empty
+	}
 	next.Version = catalog.VersionOf(next.Tables)
 	next.Generation, next.PublishedAt = previous.Generation, previous.PublishedAt
 	result := Result{Source: next.Name, Changes: changes(previous.Tables, next.Tables)}
