@@ -76,6 +76,7 @@ type Store struct {
 	Runs        *Runs
 	Settings    *Settings
 	Digests     *Digests
+	Profiles    *Profiles
 
 	opts      Options
 	dir       string // the folder state/
@@ -158,6 +159,7 @@ func (s *Store) repositories() {
 	s.Runs = &Runs{s}
 	s.Settings = &Settings{s}
 	s.Digests = &Digests{s}
+	s.Profiles = &Profiles{s}
 }
 
 func lockState(dir string) (func(), error) {
