@@ -16,14 +16,14 @@ import (
 
 type none struct{}
 
-// from tells the address of whoever asks; it is filled before the handler runs.
+// from tells where a request comes from; it is filled before the handler runs.
 type from struct {
-	ip string
+	origin From
 }
 
-// Resolve notes the address, for huma.
+// Resolve notes where the request comes from, for huma.
 func (f *from) Resolve(ctx huma.Context) []error {
-	f.ip = infoOf(ctx.Context()).remote
+	f.origin = From{IP: infoOf(ctx.Context()).remote, UserAgent: ctx.Header("User-Agent")}
 	return nil
 }
 
@@ -64,7 +64,7 @@ func (s *Server) authRoutes() {
 }
 
 func (s *Server) login(ctx context.Context, in *credentials) (*sessionAnswer, error) {
-	session, err := s.identity.Login(ctx, in.Body.Email, in.Body.Password, in.ip)
+	session, err := s.identity.Login(ctx, in.Body.Email, in.Body.Password, in.origin)
 	return &sessionAnswer{Body: session}, err
 }
 
@@ -78,7 +78,7 @@ type bootstrapBody struct {
 }
 
 func (s *Server) bootstrap(ctx context.Context, in *bootstrapBody) (*sessionAnswer, error) {
-	session, err := s.identity.Bootstrap(ctx, in.Body.Email, in.Body.Name, in.Body.Password, in.ip)
+	session, err := s.identity.Bootstrap(ctx, in.Body.Email, in.Body.Name, in.Body.Password, in.origin)
 	return &sessionAnswer{Body: session}, err
 }
 

@@ -34,14 +34,19 @@ type Caller struct {
 // Admin tells whether the caller may administrate.
 func (c Caller) Admin() bool { return c.Role == RoleAdmin }
 
+// From is where a sign-in comes from.
+type From struct {
+	IP, UserAgent string
+}
+
 // Identity knows who people are. Its errors are faults with sentences for the user.
 type Identity interface {
 	// Authenticate tells who a session or token belongs to; fault.Unauthenticated where to nobody.
 	Authenticate(ctx context.Context, token, ip string) (Caller, error)
 	// Login checks a password and opens a session.
-	Login(ctx context.Context, email, password, ip string) (Session, error)
+	Login(ctx context.Context, email, password string, from From) (Session, error)
 	// Bootstrap makes the first administrator; fault.Forbidden once anybody could sign in.
-	Bootstrap(ctx context.Context, email, name, password, ip string) (Session, error)
+	Bootstrap(ctx context.Context, email, name, password string, from From) (Session, error)
 	// Logout ends the caller's session.
 	Logout(ctx context.Context, c Caller) error
 

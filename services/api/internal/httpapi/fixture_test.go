@@ -47,7 +47,7 @@ func (people) Authenticate(_ context.Context, token, _ string) (httpapi.Caller, 
 	return httpapi.Caller{}, fault.New(fault.Unauthenticated, "the session or token is unknown, expired or revoked")
 }
 
-func (people) Login(_ context.Context, email, password, _ string) (httpapi.Session, error) {
+func (people) Login(_ context.Context, email, password string, _ httpapi.From) (httpapi.Session, error) {
 	if password != "correct" {
 		return httpapi.Session{}, fault.New(fault.Unauthenticated, "wrong e-mail address or password")
 	}
