@@ -13,6 +13,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/extractor/csv/internal/charset"
 	"github.com/agnes-platform/agnes/services/extractor/csv/internal/kind"
+	"github.com/agnes-platform/agnes/services/extractor/csv/internal/naming"
 	"github.com/agnes-platform/agnes/services/extractor/csv/internal/records"
 )
 
@@ -20,14 +21,6 @@ import (
 const (
 	onErrorFail   = "fail"   // the table fails, and its last good version stays
 	onErrorReject = "reject" // the row goes to <table>__rejects
-)
-
-// Formats of files.
-const (
-	formatCSV     = "csv"
-	formatTSV     = "tsv"
-	formatJSON    = "json" // one array, one value after the other, or one to a line
-	formatParquet = "parquet"
 )
 
 // list is a text or a list of texts.
@@ -101,7 +94,7 @@ func readOptions(cfg extract.SourceConfig) (*sourceOptions, error) {
 			_, err = t.reading()
 		}
 		if err == nil {
-			err = validName(name)
+			err = naming.Valid(name)
 		}
 		if err != nil {
 			return nil, fault.New(fault.Invalid, "the source %s: tables.%s: %s", cfg.Name, name, err)
@@ -154,7 +147,7 @@ type reading struct {
 var (
 	typeName = regexp.MustCompile(`\A[A-Za-z][A-Za-z0-9_]*( [A-Za-z]+)*( ?\( ?[0-9]+( ?, ?[0-9]+)? ?\))?(\[[0-9]*\])*\z`)
 	formats  = map[string]string{
-		"": "", "csv": formatCSV, "tsv": formatTSV, "json": formatJSON, "ndjson": formatJSON, "jsonl": formatJSON, "parquet": formatParquet,
+		"": "", "csv": naming.CSV, "tsv": naming.TSV, "json": naming.JSON, "ndjson": naming.JSON, "jsonl": naming.JSON, "parquet": naming.Parquet,
 	}
 )
 

@@ -13,21 +13,17 @@ type Column struct {
 // NewColumn is a column before its first value.
 func NewColumn(f *Formats) Column { return Column{Kinds: f.Start()} }
 
-// Add takes a value that is not null, and tells whether it changed what is known of the column. An
-// empty text says nothing about the kind: in a column of numbers it can only mean that there is none.
-func (c *Column) Add(f *Formats, value []byte) (changed bool) {
+// Add takes a value that is not null. An empty text says nothing about the kind: in a column of
+// numbers it can only mean that there is none.
+func (c *Column) Add(f *Formats, value []byte) {
 	if len(value) == 0 {
-		changed = !c.EmptyText
 		c.EmptyText = true
-		return changed
+		return
 	}
-	kinds := c.Kinds
-	if kinds != 0 {
-		kinds = f.Of(value, kinds)
+	c.Filled = true
+	if c.Kinds != 0 {
+		c.Kinds = f.Of(value, c.Kinds)
 	}
-	changed = kinds != c.Kinds || !c.Filled
-	c.Kinds, c.Filled = kinds, true
-	return changed
 }
 
 // Merge takes the values of the same column of another file.

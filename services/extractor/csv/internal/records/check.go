@@ -22,8 +22,6 @@ type Check struct {
 	Bad func(Bad) error
 	// Good, if set, is called for each other record.
 	Good func(*Record) error
-	// Changed, if set, is called when a column turns out to be less than it seemed so far.
-	Changed func(column int, c kind.Column)
 	// Batch, if set, is called now and then, and at the end; an error ends the reading.
 	Batch func(*Result) error
 }
@@ -44,8 +42,10 @@ type Result struct {
 	// Odd, Multiline and Longest are those of Scanner.
 	Odd, Multiline bool
 	Longest        int
-	// Bytes of text that were read.
-	Bytes int64
+	// Bytes of text that were read, where the next record would start, and the line breaks before it.
+	Bytes, Offset, Lines int64
+
+	crlf, lf bool
 }
 
 // batch is how many records are read between two calls of Batch.
@@ -54,7 +54,10 @@ const batch = 4096
 // Run reads r, which gives text in UTF-8 without a mark. A file that cannot be read to its end is an
 // error; bad records are not, unless Bad says so.
 func (c *Check) Run(ctx context.Context, r io.Reader) (*Result, error) {
-	s := NewScanner(r, c.Dialect)
+	return c.run(ctx, NewScanner(r, c.Dialect))
+}
+
+func (c *Check) run(ctx context.Context, s *Scanner) (*Result, error) {
 	s.Single = len(c.Names) == 1
 	res := &Result{Columns: make([]kind.Column, len(c.Names))}
 	for i := range res.Columns {
@@ -66,7 +69,7 @@ func (c *Check) Run(ctx context.Context, r io.Reader) (*Result, error) {
 	}
 	if c.Dialect.Header && s.Next() {
 		if p := s.Record().Problem; p != "" {
-			return nil, &HeaderError{Line: s.Record().Line, Reason: p}
+			return nil, &LineError{Line: s.Record().Line, Reason: "the header: " + p}
 		}
 	}
 	for n := 1; s.Next(); n++ {
@@ -95,18 +98,18 @@ func (c *Check) Run(ctx context.Context, r io.Reader) (*Result, error) {
 	return res, c.report(ctx, s, res)
 }
 
-// HeaderError tells that the line with the names cannot be read.
-type HeaderError struct {
+// LineError tells that a file cannot be read beyond a line.
+type LineError struct {
 	Line   int64
 	Reason string
 }
 
-func (e *HeaderError) Error() string {
-	return fmt.Sprintf("line %d, the header: %s", e.Line, e.Reason)
-}
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
 func (c *Check) report(ctx context.Context, s *Scanner, res *Result) error {
-	res.Odd, res.Multiline, res.Longest, res.Bytes = s.Odd, s.Multiline, s.Longest, s.Read()
+	res.Odd, res.Multiline, res.Longest = s.Odd, s.Multiline, s.Longest
+	res.Bytes, res.Offset, res.Lines = s.Read(), s.Offset(), s.Lines()
+	res.crlf, res.lf = s.crlf, s.lf
 	if c.Batch != nil {
 		if err := c.Batch(res); err != nil {
 			return err
@@ -143,9 +146,7 @@ func (c *Check) inspect(r *Record, res *Result, declared bool) *Bad {
 		case !f.Quoted && (len(v) == 0 || len(c.Dialect.Nulls) > 0 && c.Dialect.isNull(v)):
 			continue
 		}
-		if col.Add(&c.Formats, v) && c.Changed != nil {
-			c.Changed(i, *col)
-		}
+		col.Add(&c.Formats, v)
 	}
 	return nil
 }
@@ -162,12 +163,7 @@ func (c *Check) fit(r *Record, res *Result) *Bad {
 			continue
 		}
 		if len(v) == 0 {
-			if !res.Columns[i].EmptyText {
-				res.Columns[i].EmptyText = true
-				if c.Changed != nil {
-					c.Changed(i, res.Columns[i])
-				}
-			}
+			res.Columns[i].EmptyText = true
 			continue
 		}
 		if reason := fits(v); reason != "" {

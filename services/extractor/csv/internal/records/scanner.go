@@ -77,10 +77,20 @@ type Scanner struct {
 	checked  int  // bytes of buf that were looked at for zeros and invalid UTF-8
 	dirty    bool // buf may hold zeros or invalid UTF-8: look at every record
 	returns  bool // buf holds a '\r'
-	crlf, lf bool // newlines seen
+	crlf, lf bool // newlines seen: with and without a return before them
 	lost     int
 	read     int64
+	limit    int64 // see Limit; 0 for none
 }
+
+// Limit ends the reading before the first record that starts at or after this many bytes.
+func (s *Scanner) Limit(bytes int64) { s.limit = bytes }
+
+// Offset is where the next record starts, in bytes from the start.
+func (s *Scanner) Offset() int64 { return s.read - int64(s.end-s.pos) }
+
+// Lines is how many line breaks come before Offset.
+func (s *Scanner) Lines() int64 { return s.line - 1 }
 
 // NewScanner reads r from its first byte.
 func NewScanner(r io.Reader, d Dialect) *Scanner { return newScanner(r, d, blockSize) }
@@ -107,6 +117,9 @@ func (s *Scanner) Next() bool {
 	}
 	for {
 		if s.pos == s.end && !s.fill() {
+			return false
+		}
+		if s.limit > 0 && s.Offset() >= s.limit {
 			return false
 		}
 		next, ok := s.parse()
@@ -404,7 +417,7 @@ func (s *Scanner) unclosed(b []byte, nl int) (int, bool) {
 	}
 	s.fields = append(s.fields[:0], Field{})
 	if s.lost++; s.lost > maxLost {
-		s.err = fmt.Errorf("line %d: more than %d quotes are never closed", s.line, maxLost)
+		s.err = &LineError{Line: s.line, Reason: fmt.Sprintf("more than %d quotes are never closed", maxLost)}
 	}
 	return s.finish(b, nl, 1), true
 }
@@ -414,7 +427,7 @@ func (s *Scanner) lose() int {
 	b := s.buf[s.pos:s.end]
 	nl := index(b, 0, s.d.Newline)
 	if nl < 0 {
-		s.err = fmt.Errorf("line %d is longer than %d MiB", s.line, MaxRecord>>20)
+		s.err = &LineError{Line: s.line, Reason: fmt.Sprintf("it is longer than %d MiB", MaxRecord>>20)}
 		return len(b)
 	}
 	s.rec = Record{Line: s.line}

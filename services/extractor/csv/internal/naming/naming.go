@@ -1,7 +1,7 @@
-package csv
+// Package naming tells from the name of a file what it is, and what its table is called.
+package naming
 
 import (
-	"fmt"
 	"path"
 	"regexp"
 	"strings"
@@ -13,23 +13,23 @@ import (
 	"github.com/agnes-platform/agnes/pkg/catalog"
 )
 
-// rejectsSuffix is added to a table's name for the table of its bad rows.
-const rejectsSuffix = "__rejects"
+// RejectsSuffix is added to a table's name for the table of its bad rows.
+const RejectsSuffix = "__rejects"
 
-// maxName leaves room for rejectsSuffix.
-const maxName = catalog.MaxTableName - len(rejectsSuffix)
+// maxName leaves room for RejectsSuffix.
+const maxName = catalog.MaxTableName - len(RejectsSuffix)
 
-// validName tells why a configured name cannot name a table with rejects; nil where it can.
-func validName(name string) error {
+// Valid tells why a configured name cannot name a table with rejects; nil where it can.
+func Valid(name string) error {
 	if err := catalog.ValidTableName(name); err != nil {
 		return err
 	}
-	return catalog.ValidTableName(name + rejectsSuffix)
+	return catalog.ValidTableName(name + RejectsSuffix)
 }
 
-// tableName makes a table's name of a file's, without its extensions: in lower case, with _ for
+// Table makes a table's name of a file's, without its extensions: in lower case, with _ for
 // everything that is not a letter or a digit. A name that would start with a digit gets t_ before it.
-func tableName(stem string) string {
+func Table(stem string) string {
 	var b strings.Builder
 	gap := false
 	for _, r := range strings.ToLower(norm.NFC.String(strings.ToValidUTF8(stem, "_"))) {
@@ -59,11 +59,11 @@ func tableName(stem string) string {
 
 var wildcards = regexp.MustCompile(`\*+|\?|\[[^\]]*\]|\{[^}]*\}`)
 
-// globName is the name of the one table that the files of a glob make: the words of the pattern's
+// Glob is the name of the one table that the files of a glob make: the words of the pattern's
 // last element that are not numbers, such as orders for orders-2026-*.csv. It is empty where there
 // are none, as in *.csv: then every file is a table of its own.
-func globName(pattern string) string {
-	stem, _, _ := splitName(path.Base(wildcards.ReplaceAllString(pattern, " ")))
+func Glob(pattern string) string {
+	stem, _, _ := Split(path.Base(wildcards.ReplaceAllString(pattern, " ")))
 	if i := strings.LastIndex(path.Base(pattern), "."); i >= 0 && strings.ContainsAny(path.Base(pattern)[i:], "*?[{") {
 		stem = path.Base(wildcards.ReplaceAllString(pattern, " ")) // the extension is a wildcard
 		stem = strings.TrimSuffix(strings.TrimSpace(stem), ".")
@@ -78,30 +78,38 @@ func globName(pattern string) string {
 	if len(kept) == 0 {
 		return ""
 	}
-	return tableName(strings.Join(kept, "_"))
+	return Table(strings.Join(kept, "_"))
 }
+
+// Formats of files.
+const (
+	CSV     = "csv"
+	TSV     = "tsv"
+	JSON    = "json" // one array, one value after the other, or one to a line
+	Parquet = "parquet"
+)
 
 // Compressions of files.
 const (
-	plainFile = ""
-	gzipFile  = "gzip"
-	zstdFile  = "zstd"
+	Plain = ""
+	Gzip  = "gzip"
+	Zstd  = "zstd"
 )
 
 var extensions = map[string]string{
-	".csv": formatCSV, ".tsv": formatTSV, ".tab": formatTSV, ".json": formatJSON, ".ndjson": formatJSON, ".jsonl": formatJSON,
-	".parquet": formatParquet, ".pq": formatParquet,
+	".csv": CSV, ".tsv": TSV, ".tab": TSV, ".json": JSON, ".ndjson": JSON, ".jsonl": JSON,
+	".parquet": Parquet, ".pq": Parquet,
 }
 
-// splitName takes a file's name apart. The format is empty where the name does not tell it.
-func splitName(name string) (stem, format, compression string) {
+// Split takes a file's name apart. The format is empty where the name does not tell it.
+func Split(name string) (stem, format, compression string) {
 	stem = name
 	switch ext := strings.ToLower(path.Ext(stem)); ext {
 	case ".gz", ".gzip":
-		compression = gzipFile
+		compression = Gzip
 		stem = stem[:len(stem)-len(ext)]
 	case ".zst", ".zstd":
-		compression = zstdFile
+		compression = Zstd
 		stem = stem[:len(stem)-len(ext)]
 	}
 	ext := path.Ext(stem)
@@ -111,18 +119,7 @@ func splitName(name string) (stem, format, compression string) {
 	return stem, format, compression
 }
 
-// hidden tells that a file is not meant to be read: it is hidden, or the lock of an open document.
-func hidden(name string) bool {
+// Hidden tells that a file is not meant to be read: it is Hidden, or the lock of an open document.
+func Hidden(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~$")
-}
-
-// place says where in a file something is.
-func place(file string, line int64, column string) string {
-	switch {
-	case column != "":
-		return fmt.Sprintf("%s, line %d, column %s", file, line, column)
-	case line > 0:
-		return fmt.Sprintf("%s, line %d", file, line)
-	}
-	return file
 }
