@@ -65,10 +65,10 @@ func splitExplain(text string) (explain, query string) {
 		if !ok {
 			return strings.Join(words, " "), ""
 		}
-		switch word := strings.ToUpper(text[t.start:t.end]); {
-		case word == "ANALYZE" || word == "ANALYSE" || word == "VERBOSE":
+		switch word := strings.ToUpper(text[t.start:t.end]); word {
+		case "ANALYZE", "ANALYSE", "VERBOSE":
 			words = append(words, word)
-		case word == "(":
+		case "(":
 			options, ok := explainOptions(&lex)
 			if !ok {
 				return strings.Join(words, " ") + " ", text[before:]

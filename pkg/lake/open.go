@@ -202,8 +202,8 @@ type fileClaim struct {
 }
 
 func (c *fileClaims) claim(path string, write bool) (release func(), err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -83,7 +83,7 @@ func (r *Result) start() error {
 	var pending mapping.PendingResult
 	// The C API calls streaming deprecated since its next version is not decided; there is no other
 	// way to keep a large answer out of memory.
-	state := bindings.PendingPreparedStreaming(r.statement, &pending) //nolint:staticcheck // see above
+	state := bindings.PendingPreparedStreaming(r.statement, &pending)
 	defer mapping.DestroyPending(&pending)
 	if state == mapping.StateError {
 		return scrubText(mapping.PendingError(pending))
@@ -240,7 +240,7 @@ func bind(statement mapping.PreparedStatement, args []any) error {
 	}
 	for i, arg := range args {
 		at := mapping.IdxT(i + 1)
-		state := mapping.StateSuccess
+		var state mapping.State
 		switch v := arg.(type) {
 		case nil:
 			state = mapping.BindNull(statement, at)

@@ -221,7 +221,7 @@ func validType(text string) error {
 			depth++
 		case word == ")":
 			depth--
-		case !strings.Contains("[],:.", word):
+		case strings.IndexByte("[],:.", word[0]) < 0:
 			return fault.New(fault.Internal, "%q is not a type", text)
 		}
 		if depth < 0 {

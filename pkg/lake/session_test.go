@@ -136,7 +136,7 @@ func TestTrap_P2_TheGateRefusesWhatWrites(t *testing.T) {
 		"MERGE INTO orders USING orders AS o ON true WHEN MATCHED THEN DELETE", "WITH x AS (DELETE FROM orders RETURNING *) SELECT * FROM x",
 		"SET memory_limit = '1TB'", "RESET threads", "SET VARIABLE x = 1", "SET search_path = 'crm'", "PRAGMA version", "PRAGMA show_tables", "PRAGMA table_info('orders')", "PRAGMA disable_optimizer",
 		"PRAGMA enable_profiling", "PRAGMA threads = 8", "CALL pragma_version()", "CALL enable_logging()", "LOAD icu", "INSTALL httpfs", "PREPARE p AS SELECT 1", "EXECUTE p", "BEGIN", "COMMIT",
-		"CREATE SECRET (TYPE s3)", "SELECT $1", "SELECT ?", "SELECT 1\x00; DROP VIEW orders", "", ";", "-- nothing", "EXPLAIN", "EXPLAIN EXPLAIN SELECT 1", "EXPLAIN PRAGMA version",
+		"CREATE SECRET (TYPE s3)", "SELECT $1", "SELECT ?", "SELECT 1\x00; DROP VIEW orders", "", ";", "-- nothing", "EXPLAIN", "EXPLAIN  EXPLAIN SELECT 1", "EXPLAIN PRAGMA version",
 		"FROM enable_logging()", `SELECT * FROM "Enable_Logging" ()`, "FROM system.main.enable_logging()", "FROM query('FROM enable_' || 'logging()')", "FROM query /* */ ('FROM enable_' || 'logging()')",
 		`FROM "query" ('FROM enable_' || 'logging()')`, "SELECT (SELECT count(*) FROM disable_logging())", "WITH a AS MATERIALIZED (FROM enable_profiling()) FROM a", "EXPLAIN ANALYZE FROM enable_logging()",
 		"FROM query('FROM query(''FROM enable_'' || ''logging()'')')", "FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))", "FROM checkpoint()", "FROM force_checkpoint()",

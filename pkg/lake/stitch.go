@@ -120,11 +120,11 @@ func (p *pieces) merge(footers []*footer) ([]byte, error) {
 	w.raw(first.schema)
 	w.integer(3, thriftI64, rows)
 	w.field(4, thriftList)
-	w.list(count, thriftStruct)
+	w.structs(count)
 	w.raw(groups.out)
 	if pairs := commonPairs(footers); len(pairs) > 0 {
 		w.field(5, thriftList)
-		w.list(len(pairs), thriftStruct)
+		w.structs(len(pairs))
 		for _, pair := range pairs {
 			w.raw(pair)
 		}

@@ -156,10 +156,11 @@ func TestStitchLeavesOffIndexesAndKeepsTheArrowSchema(t *testing.T) {
 		}
 	}
 	rows := make([]parquet.Row, 4000)
-	n, total := 0, 0
+	total := 0
 	for _, g := range read.RowGroups() {
 		r := g.Rows()
 		for err == nil {
+			var n int
 			n, err = r.ReadRows(rows)
 			total += n
 		}
@@ -271,8 +272,9 @@ func FuzzParseFooter(f *testing.F) {
 		}
 		// What was moved by nothing can be moved again, and stays what it is.
 		groups := thriftWriter{}
-		groups.list(n, thriftStruct)
-		footer.groups = append(groups.out, w.out...)
+		groups.structs(n)
+		groups.raw(w.out)
+		footer.groups = groups.out
 		var again thriftWriter
 		n = 0
 		if err := footer.relocate(&again, 0, &n); err != nil || !bytes.Equal(again.out, w.out) {

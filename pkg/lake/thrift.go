@@ -182,12 +182,13 @@ func (w *thriftWriter) integer(id int16, kind byte, n int64) {
 	w.out = binary.AppendVarint(w.out, n)
 }
 
-func (w *thriftWriter) list(n int, kind byte) {
+// structs writes the header of a list of structs.
+func (w *thriftWriter) structs(n int) {
 	if n < 15 {
-		w.out = append(w.out, byte(n)<<4|kind)
+		w.out = append(w.out, byte(n)<<4|thriftStruct)
 		return
 	}
-	w.out = binary.AppendUvarint(append(w.out, 15<<4|kind), uint64(n))
+	w.out = binary.AppendUvarint(append(w.out, 15<<4|thriftStruct), uint64(n))
 }
 
 func (w *thriftWriter) raw(b []byte) { w.out = append(w.out, b...) }
@@ -229,7 +230,7 @@ func rewriteList(r *thriftReader, w *thriftWriter, id int16, kind byte, element 
 		return
 	}
 	w.field(id, thriftList)
-	w.list(int(n), thriftStruct)
+	w.structs(int(n))
 	for ; n > 0 && r.err == nil; n-- {
 		element()
 	}
