@@ -2,6 +2,7 @@ package event_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,9 @@ func TestTrap_S6_AHardStopEndsWorkAndGivesItBackAtOnce(t *testing.T) {
 	if err := sub.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, ended)
+	if err := receive(t, ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("the work ended with %v", err)
+	}
 	got := make(chan readyEv, 2)
 	begin := time.Now()
 	consume(t, eventtest.Connect(t, server, "next"), event.Consumer{Name: "c"}, into(got))

@@ -33,13 +33,11 @@ func Listen[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], l Listen
 	context.AfterFunc(b.ctx, e.hard)
 	e.softCtx, e.soft = context.WithCancel(e.hardCtx)
 	s := &Subscription{soft: e.soft, hard: e.hard, done: make(chan struct{})}
-	run, err := e.live, error(nil)
+	run, prepare := e.live, e.subscribe
 	if kind.Stored() {
-		run, err = e.stored, e.begin()
-	} else {
-		err = e.subscribe()
+		run, prepare = e.stored, e.begin
 	}
-	if err != nil {
+	if err := prepare(); err != nil {
 		e.hard()
 		return nil, fault.Wrap(err, fault.Unavailable, "cannot listen to %s", kind.name)
 	}

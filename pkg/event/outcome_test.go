@@ -107,10 +107,10 @@ func TestPausesGrow(t *testing.T) {
 	})
 	publish(t, bus, "crm")
 	last := receive(t, times)
-	for _, least := range []time.Duration{80, 160, 320} {
+	for _, least := range []time.Duration{80 * time.Millisecond, 160 * time.Millisecond, 320 * time.Millisecond} {
 		now := receive(t, times)
-		if pause := now.Sub(last); pause < least*time.Millisecond {
-			t.Errorf("a pause of %s, want at least %d ms", pause, least)
+		if pause := now.Sub(last); pause < least {
+			t.Errorf("a pause of %s, want at least %s", pause, least)
 		}
 		last = now
 	}

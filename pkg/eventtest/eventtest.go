@@ -13,30 +13,30 @@ import (
 )
 
 // Bus is a connection to a server of the test's own; both end with the test.
-func Bus(t testing.TB) *event.Bus {
-	t.Helper()
-	return Connect(t, Server(t), "test")
+func Bus(tb testing.TB) *event.Bus {
+	tb.Helper()
+	return Connect(tb, Server(tb), "test")
 }
 
 // Server starts a server that ends with the test and leaves nothing behind.
-func Server(t testing.TB) *embedded.Server {
-	t.Helper()
-	s, err := embedded.Start(t.Context(), embedded.Config{StoreDir: t.TempDir()})
+func Server(tb testing.TB) *embedded.Server {
+	tb.Helper()
+	s, err := embedded.Start(tb.Context(), embedded.Config{StoreDir: tb.TempDir()})
 	if err != nil {
-		t.Fatalf("start the embedded server: %v", err)
+		tb.Fatalf("start the embedded server: %v", err)
 	}
-	t.Cleanup(s.Stop)
+	tb.Cleanup(s.Stop)
 	return s
 }
 
 // Connect is one more connection to the server, as another process would have it.
-func Connect(t testing.TB, s *embedded.Server, name string) *event.Bus {
-	t.Helper()
-	b, err := s.Connect(t.Context(), name)
+func Connect(tb testing.TB, s *embedded.Server, name string) *event.Bus {
+	tb.Helper()
+	b, err := s.Connect(tb.Context(), name)
 	if err != nil {
-		t.Fatalf("connect to the embedded server: %v", err)
+		tb.Fatalf("connect to the embedded server: %v", err)
 	}
-	t.Cleanup(b.Close)
+	tb.Cleanup(b.Close)
 	return b
 }
 
@@ -45,44 +45,44 @@ const Patience = 10 * time.Second
 
 // Events collects the events of one kind.
 type Events[M proto.Message] struct {
-	t    testing.TB
+	tb   testing.TB
 	kind string
 	c    chan event.Event[M]
 }
 
 // Collect listens from now on.
-func Collect[M proto.Message](t testing.TB, b *event.Bus, kind event.Kind[M]) *Events[M] {
-	t.Helper()
-	e := &Events[M]{t: t, kind: kind.Name(), c: make(chan event.Event[M], 1024)}
-	sub, err := event.Listen(t.Context(), b, kind, event.Listener{}, func(_ context.Context, ev event.Event[M]) error {
+func Collect[M proto.Message](tb testing.TB, b *event.Bus, kind event.Kind[M]) *Events[M] {
+	tb.Helper()
+	e := &Events[M]{tb: tb, kind: kind.Name(), c: make(chan event.Event[M], 1024)}
+	sub, err := event.Listen(tb.Context(), b, kind, event.Listener{}, func(_ context.Context, ev event.Event[M]) error {
 		e.c <- ev
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("listen to %s: %v", kind.Name(), err)
+		tb.Fatalf("listen to %s: %v", kind.Name(), err)
 	}
-	t.Cleanup(func() { _ = event.StopAll(Patience, sub) })
+	tb.Cleanup(func() { _ = event.StopAll(Patience, sub) })
 	return e
 }
 
 // Next waits for the next event and fails the test when none comes.
 func (e *Events[M]) Next() event.Event[M] {
-	e.t.Helper()
+	e.tb.Helper()
 	select {
 	case ev := <-e.c:
 		return ev
 	case <-time.After(Patience):
-		e.t.Fatalf("no %s came within %s", e.kind, Patience)
+		e.tb.Fatalf("no %s came within %s", e.kind, Patience)
 		panic("unreachable")
 	}
 }
 
 // None fails the test when an event comes within the time.
 func (e *Events[M]) None(within time.Duration) {
-	e.t.Helper()
+	e.tb.Helper()
 	select {
 	case ev := <-e.c:
-		e.t.Fatalf("an unexpected %s came: %v", e.kind, ev.Payload)
+		e.tb.Fatalf("an unexpected %s came: %v", e.kind, ev.Payload)
 	case <-time.After(within):
 	}
 }
