@@ -50,6 +50,22 @@ func TestIndexLookup(t *testing.T) {
 	}
 }
 
+// Whoever may read what a name stood for must not get another source's rows under that name.
+func TestTrap_P6_ANameNeverFallsToAnotherTable(t *testing.T) {
+	t.Parallel()
+	x := NewIndex([]Source{source("crm", "orders"), source("shop", "orders")}, map[string]string{"orders": "crm.orders"})
+	if r, ok := x.Lookup("orders"); !ok || r.ID() != "crm.orders" {
+		t.Fatalf("orders stands for %q, %v", r.ID(), ok)
+	}
+	x.Remove("crm")
+	if r, ok := x.Lookup("orders"); ok {
+		t.Errorf("with crm.orders gone, orders stands for %s", r.ID())
+	}
+	if got := x.Problems(); len(got) != 1 || got[0].Table != "orders" {
+		t.Errorf("problems %v, want the alias without its table", got)
+	}
+}
+
 func TestIndexFollowsItsSources(t *testing.T) {
 	t.Parallel()
 	x := NewIndex(nil, nil)

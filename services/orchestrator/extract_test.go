@@ -242,6 +242,9 @@ func TestTrap_E11_BrokenExtractsHideNothing(t *testing.T) {
 	if _, err := catalog.LoadSource(h.dir, "raw-only"); err == nil {
 		t.Error("a folder without an extract is published")
 	}
+	if got := problems(h.newFolderProblems()); got != " :bad_name" || len(h.newFolderProblems()) != 0 {
+		t.Errorf("folders: problems%s, want 1bad, once", got)
+	}
 	// What stood before stays when its extract breaks.
 	h.write("extracts/was/extract.duckdb", "no longer a database")
 	r := h.rebuild("was", "run")
@@ -441,13 +444,14 @@ func TestPartsOfOtherProgramsAreNotCopiedTwice(t *testing.T) {
 	if err != nil || stamp != in.Stamp {
 		t.Fatalf("stamp %s, %v; remembered %s", stamp, err, in.Stamp)
 	}
-	info, err := os.Stat(filepath.Join(h.dir, in.Parts[0].Path))
+	// What was copied is written down each time.
+	noted, err := os.Stat(h.inputsPath("s"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.rebuild("s")
-	if again, err := os.Stat(filepath.Join(h.dir, in.Parts[0].Path)); err != nil || !os.SameFile(info, again) {
-		t.Errorf("the part was written again: %v", err)
+	if again, err := os.Stat(h.inputsPath("s")); err != nil || !os.SameFile(noted, again) {
+		t.Errorf("the table was copied again: %v", err)
 	}
 	// A part that somebody removed is copied again.
 	h.remove(in.Parts[0].Path)

@@ -54,7 +54,9 @@ type Orchestrator struct {
 	// recheck says that the allow-lists may be others than those with which attachments were refused.
 	recheck    bool
 	configured bool
-	index      *catalog.Index // names only: columns and parts stay on disk
+	folders    []catalog.Problem // folders under extracts/ that name no source
+	foldersNew bool              // they are others than were reported
+	index      *catalog.Index    // names only: columns and parts stay on disk
 }
 
 // defaultGrace is longer than any query or download.

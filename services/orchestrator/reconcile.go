@@ -121,7 +121,7 @@ func (o *Orchestrator) standingExtracts() (map[string]string, error) {
 	stamps := make(map[string]string, len(entries))
 	var bad []catalog.Problem
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || e.Type().IsRegular() {
 			continue
 		}
 		if err := catalog.ValidSourceName(e.Name()); err != nil {
@@ -140,7 +140,29 @@ func (o *Orchestrator) standingExtracts() (map[string]string, error) {
 	}
 	bad = append(bad, o.dropTwins(stamps)...)
 	o.metrics.problemsOf("", bad)
+	o.noteFolders(bad)
 	return stamps, nil
+}
+
+// noteFolders remembers which folders under extracts/ cannot be published. They have no document that
+// could say so.
+func (o *Orchestrator) noteFolders(bad []catalog.Problem) {
+	sortProblems(bad)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.foldersNew = o.foldersNew || !slices.Equal(o.folders, bad)
+	o.folders = bad
+}
+
+// newFolderProblems gives the problems with folders, once after each change of them.
+func (o *Orchestrator) newFolderProblems() []catalog.Problem {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.foldersNew {
+		return nil
+	}
+	o.foldersNew = false
+	return o.folders
 }
 
 // dropTwins leaves out sources that differ only in letter case, but for the one that is published.

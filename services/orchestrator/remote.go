@@ -50,12 +50,20 @@ func refuseRemote(r catalog.Remote, lists service.AllowLists) string {
 		return err.Error()
 	}
 	if !slices.ContainsFunc(lists.Hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
-		return fmt.Sprintf("%q is not in remote_attach.hosts", host)
+		return named(host) + " is not in remote_attach.hosts"
 	}
 	if r.TokenEnv != "" && !slices.Contains(lists.TokenEnvs, r.TokenEnv) {
 		return fmt.Sprintf("the variable %q is not in remote_attach.token_envs", r.TokenEnv)
 	}
 	return ""
+}
+
+// named writes a host for people. What is no URL may hold a secret: only its first word is shown.
+func named(host string) string {
+	if word, _, is := strings.Cut(host, "="); is {
+		return fmt.Sprintf("%q", word+"=…")
+	}
+	return fmt.Sprintf("%.80q", host)
 }
 
 // remoteHost is the part of an attachment's URL that the list of hosts is about: host[:port] of a

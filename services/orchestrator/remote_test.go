@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
@@ -31,6 +33,8 @@ func TestAllowedRemotes(t *testing.T) {
 		"extension's case":  {with(func(r *catalog.Remote) { r.Extension = "KEBOOLA" }), false},
 		"other host":        {with(func(r *catalog.Remote) { r.URL = "https://evil.example" }), false},
 		"host as user":      {with(func(r *catalog.Remote) { r.URL = "https://connection.keboola.com@evil.example" }), false},
+		"a secret in it":    {with(func(r *catalog.Remote) { r.URL = "https://user:hunter2@connection.keboola.com" }), false},
+		"a secret as text":  {with(func(r *catalog.Remote) { r.URL = "password=hunter2;host=connection.keboola.com" }), false},
 		"host as prefix":    {with(func(r *catalog.Remote) { r.URL = "https://connection.keboola.com.evil.example" }), false},
 		"host behind slash": {with(func(r *catalog.Remote) { r.URL = `https://evil.example\@connection.keboola.com` }), false},
 		"other port":        {with(func(r *catalog.Remote) { r.URL = "https://connection.keboola.com:8443" }), false},
@@ -45,6 +49,9 @@ func TestAllowedRemotes(t *testing.T) {
 		allowed, refused := allowedRemotes([]catalog.Remote{c.remote}, lists)
 		if (len(allowed) == 1) != c.ok || (len(refused) == 0) != c.ok {
 			t.Errorf("%s: allowed %v, refused %v; want allowed: %v", name, allowed, refused, c.ok)
+		}
+		if strings.Contains(fmt.Sprint(refused), "hunter2") {
+			t.Errorf("%s: the reason tells the secret: %v", name, refused)
 		}
 	}
 	if allowed, _ := allowedRemotes([]catalog.Remote{good}, service.AllowLists{}); len(allowed) != 0 {

@@ -150,6 +150,9 @@ func (r *runner) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range r.o.newFolderProblems() {
+		zerolog.Ctx(ctx).Warn().Str("code", p.Code).Msg("a folder under extracts/ is not published: " + p.Message)
+	}
 	failed := make([]error, len(stale))
 	var wait sync.WaitGroup
 	for i, source := range stale {
