@@ -88,78 +88,78 @@ func runConfig(dataDir string, s *scripted, registry ...*agnesv1.RegisteredTable
 	}
 }
 
-func mustRun(t testing.TB, cfg RunConfig) *agnesv1.ExtractReady {
-	t.Helper()
+func mustRun(tb testing.TB, cfg RunConfig) *agnesv1.ExtractReady {
+	tb.Helper()
 	ready, err := Run(context.Background(), cfg)
 	if err != nil {
-		t.Fatalf("run: %v", err)
+		tb.Fatalf("run: %v", err)
 	}
 	return ready
 }
 
-func mustOutcome(t testing.TB, ready *agnesv1.ExtractReady, table, want string) *agnesv1.TableOutcome {
-	t.Helper()
+func mustOutcome(tb testing.TB, ready *agnesv1.ExtractReady, table, want string) *agnesv1.TableOutcome {
+	tb.Helper()
 	for _, o := range ready.GetTables() {
 		if o.GetTable() == table {
 			if o.GetOutcome() != want {
-				t.Fatalf("outcome of %s: %v, want %s", table, o, want)
+				tb.Fatalf("outcome of %s: %v, want %s", table, o, want)
 			}
 			return o
 		}
 	}
-	t.Fatalf("no outcome of %s in %v", table, ready)
+	tb.Fatalf("no outcome of %s in %v", table, ready)
 	return nil
 }
 
-func mustVersion(t testing.TB, dataDir string) *Version {
-	t.Helper()
+func mustVersion(tb testing.TB, dataDir string) *Version {
+	tb.Helper()
 	v, err := OpenVersion(context.Background(), dataDir, "src")
 	if err != nil {
-		t.Fatalf("open the version: %v", err)
+		tb.Fatalf("open the version: %v", err)
 	}
 	return v
 }
 
-func mustTable(t testing.TB, v *Version, name string) VersionTable {
-	t.Helper()
+func mustTable(tb testing.TB, v *Version, name string) VersionTable {
+	tb.Helper()
 	table, found := v.Table(name)
 	if !found {
-		t.Fatalf("the version has no table %q: %+v", name, v.Problems)
+		tb.Fatalf("the version has no table %q: %+v", name, v.Problems)
 	}
 	return table
 }
 
 // ask runs a query that gives one value in a DuckDB of its own.
-func ask(t testing.TB, query string) string {
-	t.Helper()
+func ask(tb testing.TB, query string) string {
+	tb.Helper()
 	db, err := lake.Open(context.Background(), lake.Options{Threads: 1, MemoryBytes: 512 << 20})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
 	var text string
 	if err := db.QueryRow("SELECT CAST((" + query + ") AS VARCHAR)").Scan(&text); err != nil {
-		t.Fatalf("%v in %s", err, query)
+		tb.Fatalf("%v in %s", err, query)
 	}
 	return text
 }
 
 // writeDB makes a DuckDB file as another program would.
-func writeDB(t testing.TB, path string, statements ...string) {
-	t.Helper()
+func writeDB(tb testing.TB, path string, statements ...string) {
+	tb.Helper()
 	if err := mkdir(filepath.Dir(path)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	db, err := lake.Open(context.Background(), lake.Options{Path: path, Threads: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, s := range statements {
 		if _, err := db.Exec(s); err != nil {
-			t.Fatalf("%v in %s", err, s)
+			tb.Fatalf("%v in %s", err, s)
 		}
 	}
 	if err := db.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

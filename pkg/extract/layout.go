@@ -30,8 +30,8 @@ func SourceDir(dataDir, source string) string {
 	return filepath.Join(dataDir, extractsDir, source)
 }
 
-// ExtractPath is the pointer file of a source: swapped by rename, never edited.
-func ExtractPath(dataDir, source string) string {
+// PointerPath is the pointer file of a source: swapped by rename, never edited.
+func PointerPath(dataDir, source string) string {
 	return filepath.Join(SourceDir(dataDir, source), extractFile)
 }
 

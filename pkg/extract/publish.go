@@ -30,7 +30,7 @@ func publish(ctx context.Context, dataDir, source, scratch string, s *state, ste
 		return fmt.Errorf("publish the extract of %s: %w", source, err)
 	}
 	step("swap")
-	if err := lake.SwapFile(file, ExtractPath(dataDir, source)); err != nil {
+	if err := lake.SwapFile(file, PointerPath(dataDir, source)); err != nil {
 		return fmt.Errorf("publish the extract of %s: %w", source, err)
 	}
 	step("swapped")
@@ -147,17 +147,6 @@ func (b *builder) table(e *entry) {
 	default:
 		b.exec("CREATE VIEW " + lake.QuoteIdent(e.Name) + " AS SELECT * FROM " + readParquet(files))
 	}
-}
-
-// partsOf are the paths of all parts that a state refers to, relative to the data directory.
-func (s *state) partsOf() map[string]bool {
-	paths := map[string]bool{}
-	for _, e := range s.entries {
-		for _, p := range e.Parts {
-			paths[p.Path] = true
-		}
-	}
-	return paths
 }
 
 func sortRemotes(remotes []catalog.Remote) {

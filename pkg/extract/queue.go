@@ -13,13 +13,14 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
-const announcedFile = ".announced" // the stamp of the last version that extract.ready told of
+const announcedFile = ".announced" // stamp and content of the last version that extract.ready told of
 
 // queue merges the requests of one source into runs, one at a time.
 type queue struct {
@@ -205,31 +206,53 @@ func (q *queue) registry(ctx context.Context) ([]*agnesv1.RegisteredTable, error
 // announce tells of a run. A version that was swapped in by a process that died before it told
 // anybody is told of now.
 func (q *queue) announce(ctx context.Context, ready *agnesv1.ExtractReady) error {
-	stamp, err := StampOf(q.source.DataDir, q.source.Name)
+	marker := filepath.Join(SourceDir(q.source.DataDir, q.source.Name), announcedFile)
+	raw, _ := os.ReadFile(marker) // unreadable counts as untold
+	told := string(raw)
+	now, changed, err := q.untold(ctx, told)
 	if err != nil {
 		return err
 	}
-	marker := filepath.Join(SourceDir(q.source.DataDir, q.source.Name), announcedFile)
-	told, _ := os.ReadFile(marker) // unreadable counts as untold
-	if string(told) != stamp && !ready.GetChanged() {
-		ready.Changed = true
-	}
+	ready.Changed = ready.GetChanged() || changed
 	if err := event.Publish(ctx, q.rt.cfg.Bus, event.ExtractReady, q.source.Name, ready); err != nil {
 		return err
 	}
 	q.logOutcomes(ctx, ready)
-	if string(told) == stamp {
+	if told == now {
 		return nil
 	}
 	scratch, err := newScratch(q.source.DataDir)
 	if err == nil {
-		err = writeAside(scratch.Dir, marker, []byte(stamp))
+		err = writeAside(scratch.Dir, marker, []byte(now))
 		_ = scratch.Close()
 	}
 	if err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("the announcement was not noted; it will be made again")
 	}
 	return nil
+}
+
+// untold compares what stands with what was told of, and gives what to note now. A version that
+// differs in what only the next run needs is not news.
+func (q *queue) untold(ctx context.Context, told string) (now string, changed bool, err error) {
+	stamp, err := StampOf(q.source.DataDir, q.source.Name)
+	if err != nil {
+		return "", false, err
+	}
+	toldStamp, toldContent, _ := strings.Cut(told, " ")
+	if toldStamp == stamp {
+		return told, false, nil
+	}
+	v, err := OpenVersion(ctx, q.source.DataDir, q.source.Name)
+	if err != nil {
+		return "", false, err
+	}
+	tables := make([]catalog.Table, len(v.Tables))
+	for i, t := range v.Tables {
+		tables[i] = t.Table
+	}
+	content := shortHash(catalog.VersionOf(tables) + fmt.Sprint(v.Remotes, v.Problems))
+	return v.Stamp + " " + content, content != toldContent, nil
 }
 
 func (q *queue) logOutcomes(ctx context.Context, ready *agnesv1.ExtractReady) {

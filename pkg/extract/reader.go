@@ -78,7 +78,7 @@ func (r *extractReader) close() {
 }
 
 func (r *extractReader) attach(ctx context.Context) error {
-	path := ExtractPath(r.dataDir, r.source)
+	path := PointerPath(r.dataDir, r.source)
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return fault.Wrap(errors.Join(err, errors.New("not a regular file")), fault.Permanent, "the extract of %s is not a file", r.source)
 	}
@@ -256,7 +256,7 @@ func (r *extractReader) readMeta(ctx context.Context) ([]catalog.Table, error) {
 		return nil, fault.New(fault.Permanent, "the extract of %s has no _meta table", r.source)
 	}
 	fallback := time.Now().UTC()
-	if info, err := os.Stat(ExtractPath(r.dataDir, r.source)); err == nil {
+	if info, err := os.Stat(PointerPath(r.dataDir, r.source)); err == nil {
 		fallback = info.ModTime().UTC()
 	}
 	fields := []field{

@@ -313,6 +313,18 @@ func TestVersionOfADeadProcessIsAnnounced(t *testing.T) {
 			t.Fatalf("changed is %v, want %v", ready.GetChanged(), changed)
 		}
 	}
+	// A token is for the next run and no news.
+	s.src.set("a", func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+		w.SetToken("remembered")
+		return w.Query(ctx, "SELECT 1 AS id", 0)
+	})
+	s.request("src", &agnesv1.ExtractRequested{})
+	if ready := receive(t, s.ready, "extract.ready"); ready.GetChanged() {
+		t.Fatal("a token was announced as a change")
+	}
+	if mustVersion(t, s.cfg.DataDir).Tokens["token:a"] != "remembered" {
+		t.Fatal("the token was not kept")
+	}
 }
 
 // A stop cancels what does not end within the budget; its request comes again to the next process.

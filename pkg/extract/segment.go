@@ -75,7 +75,7 @@ func (w *TableWriter) copySorted(ctx context.Context, columns []catalog.Column, 
 	if err := s.exec(ctx, "CREATE TABLE "+sorted+" AS "+selectStored(columns, from)+" ORDER BY "+ascending(key)); err != nil {
 		return err
 	}
-	plan, err := w.planSegments(ctx, columns, key, sorted)
+	plan, err := w.planSegments(ctx, key, sorted)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ type segments struct {
 	duplicates int64 // rows whose key the row before has
 }
 
-func (w *TableWriter) planSegments(ctx context.Context, columns []catalog.Column, key []string, sorted string) (segments, error) {
+func (w *TableWriter) planSegments(ctx context.Context, key []string, sorted string) (segments, error) {
 	s := w.table.session
 	p := segments{table: sorted, order: ascending(key)}
 	columns, err := columnsOf(ctx, s.conn, "FROM "+sorted)

@@ -72,7 +72,7 @@ func StampOf(dataDir, source string) (string, error) {
 	if err := catalog.ValidSourceName(source); err != nil {
 		return "", fault.Wrap(err, fault.Invalid, "%s", err.Error())
 	}
-	info, err := os.Stat(ExtractPath(dataDir, source))
+	info, err := os.Stat(PointerPath(dataDir, source))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -80,7 +80,7 @@ func StampOf(dataDir, source string) (string, error) {
 		return "", fmt.Errorf("look for the extract of %s: %w", source, err)
 	}
 	stamp := fileStamp(info)
-	if wal, err := os.Stat(ExtractPath(dataDir, source) + walSuffix); err == nil {
+	if wal, err := os.Stat(PointerPath(dataDir, source) + walSuffix); err == nil {
 		stamp += "+" + fileStamp(wal)
 	}
 	entries, err := os.ReadDir(filepath.Join(SourceDir(dataDir, source), dataFolder))

@@ -15,18 +15,18 @@ import (
 
 const metaTable = "CREATE TABLE _meta (table_name VARCHAR NOT NULL, description VARCHAR, rows BIGINT, size_bytes BIGINT, extracted_at TIMESTAMP, query_mode VARCHAR DEFAULT 'local')"
 
-func parquetFile(t testing.TB, path, query string) {
-	t.Helper()
+func parquetFile(tb testing.TB, path, query string) {
+	tb.Helper()
 	if err := mkdir(filepath.Dir(path)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	db, err := lake.Open(context.Background(), lake.Options{Threads: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
 	if _, err := db.Exec("COPY (" + query + ") TO " + lake.QuoteLiteral(path) + " (FORMAT parquet)"); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -53,7 +53,7 @@ func TestTrap_E11_ForeignExtract(t *testing.T) {
 	parquetFile(t, outside, "SELECT 'secret' AS s")
 	elsewhere := filepath.Join(t.TempDir(), "moved.parquet")
 	parquetFile(t, elsewhere, "SELECT 1 AS id")
-	writeDB(t, ExtractPath(dir, "src"), metaTable,
+	writeDB(t, PointerPath(dir, "src"), metaTable,
 		"CREATE VIEW flat AS SELECT * FROM read_parquet('"+flat+"')",
 		"CREATE VIEW months AS SELECT * FROM read_parquet('"+filepath.Join(src, "data", "months")+"/*.parquet', union_by_name = true)",
 		"CREATE VIEW moved AS SELECT * FROM read_parquet('"+elsewhere+"')",
@@ -62,7 +62,7 @@ func TestTrap_E11_ForeignExtract(t *testing.T) {
 		"CREATE VIEW computed AS SELECT id * 2 AS twice FROM inside",
 		"CREATE TABLE unlisted AS SELECT 1 AS id",
 		"CREATE TABLE \"order\" AS SELECT 1 AS id",
-		"INSERT INTO _meta VALUES ('flat', 'a flat file', 10, 100, TIMESTAMP '2024-01-02 03:04:05', 'local'), ('months', NULL, NULL, NULL, NULL, NULL), "+
+		"INSERT INTO _meta VALUES ('flat', 'a flat file', 10, 100, TIMESTAMP '2024-01-02 03:04:05', 'local'), ('months', NULL, -1, NULL, TIMESTAMP '2024-01-02', 'strange'), "+
 			"('moved', '', 1, 1, now()::TIMESTAMP, 'local'), ('spy', '', 1, 1, now()::TIMESTAMP, 'local'), ('inside', '', 5, 0, now()::TIMESTAMP, 'local'), "+
 			"('computed', '', 5, 0, now()::TIMESTAMP, 'local'), ('missing', '', 5, 0, now()::TIMESTAMP, 'local'), ('../up', '', 5, 0, now()::TIMESTAMP, 'local'), "+
 			"('order', '', 1, 0, now()::TIMESTAMP, 'local'), ('INSIDE', '', 1, 0, now()::TIMESTAMP, 'local')")
@@ -130,7 +130,7 @@ func TestTrap_E1_ExtractsThatCannotBeRead(t *testing.T) {
 			if err := mkdir(SourceDir(dir, "src")); err != nil {
 				t.Fatal(err)
 			}
-			c.make(ExtractPath(dir, "src"))
+			c.make(PointerPath(dir, "src"))
 			_, err := OpenVersion(context.Background(), dir, "src")
 			if !fault.Is(err, c.kind) || strings.Contains(fault.Message(err), dir) {
 				t.Fatalf("%v (%s), want %s", err, fault.KindOf(err), c.kind)
@@ -143,12 +143,12 @@ func TestTrap_E1_ExtractsThatCannotBeRead(t *testing.T) {
 func TestOddContractTables(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeDB(t, ExtractPath(dir, "src"),
+	writeDB(t, PointerPath(dir, "src"),
 		"CREATE TABLE _meta (rows VARCHAR, TABLE_NAME VARCHAR, extracted_at DATE)",
 		"INSERT INTO _meta VALUES ('many', 'a', '2024-01-01'), ('7', 'b', NULL), (NULL, NULL, NULL)",
 		"CREATE TABLE a (i INT)", "CREATE TABLE b (i INT)",
 		"CREATE TABLE _parts (table_name VARCHAR, path VARCHAR, sha256 VARCHAR, md5 VARCHAR, size_bytes BIGINT, rows BIGINT)",
-		"INSERT INTO _parts VALUES ('a', '../../../etc/passwd', 'x', 'y', 1, 1), ('b', NULL, NULL, NULL, NULL, NULL)",
+		"INSERT INTO _parts VALUES ('a', '../../../etc/passwd', 'x', 'y', 1, 1), ('b', '', NULL, '', NULL, 1)",
 		"CREATE TABLE _remote_attach (alias VARCHAR)", "CREATE TABLE _agnes (key INT)")
 	v := mustVersion(t, dir)
 	if a, b := mustTable(t, v, "a"), mustTable(t, v, "b"); a.Rows != 0 || b.Rows != 7 || a.Stored != StoredInside || len(a.Parts) != 0 {
@@ -164,7 +164,7 @@ func TestOddContractTables(t *testing.T) {
 func TestTrap_E4_WriteAheadLogBesideTheExtract(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	path := ExtractPath(dir, "src")
+	path := PointerPath(dir, "src")
 	writeDB(t, path, metaTable)
 	db, err := lake.Open(context.Background(), lake.Options{Path: path, Threads: 1})
 	if err != nil {
@@ -189,17 +189,17 @@ func TestTrap_E4_WriteAheadLogBesideTheExtract(t *testing.T) {
 		if err := mkdir(SourceDir(dead, "src")); err != nil {
 			t.Fatal(err)
 		}
-		if err := copyFile(path+suffix, ExtractPath(dead, "src")+suffix); err != nil {
+		if err := copyFile(path+suffix, PointerPath(dead, "src")+suffix); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	before = pairStamp(ExtractPath(dead, "src"))
+	before = pairStamp(PointerPath(dead, "src"))
 	v := mustVersion(t, dead)
 	mustTable(t, v, "late")
-	if pairStamp(ExtractPath(dead, "src")) != before {
+	if pairStamp(PointerPath(dead, "src")) != before {
 		t.Fatal("the reader changed the extract")
 	}
 	if _, err := CopyOut(context.Background(), dead, v, "late", "analytics/parts/src"); err != nil {
@@ -211,7 +211,7 @@ func TestTrap_E4_WriteAheadLogBesideTheExtract(t *testing.T) {
 func TestTakingOverAForeignExtract(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeDB(t, ExtractPath(dir, "src"), metaTable, "CREATE TABLE theirs AS SELECT i AS id FROM range(9) r(i)",
+	writeDB(t, PointerPath(dir, "src"), metaTable, "CREATE TABLE theirs AS SELECT i AS id FROM range(9) r(i)",
 		`CREATE TABLE "both" AS SELECT 1 AS id`, "INSERT INTO _meta (table_name, rows) VALUES ('theirs', 9), ('both', 1)")
 	src := &scripted{}
 	src.query("both", "SELECT 2 AS id")
@@ -236,7 +236,7 @@ func TestStampOf(t *testing.T) {
 	if s := stamp(); s != "" {
 		t.Fatalf("a stamp of nothing: %s", s)
 	}
-	writeDB(t, ExtractPath(dir, "src"), metaTable)
+	writeDB(t, PointerPath(dir, "src"), metaTable)
 	first := stamp()
 	if first == "" || stamp() != first {
 		t.Fatal("the stamp of a standing file moves")

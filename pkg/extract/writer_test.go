@@ -308,7 +308,7 @@ func TestGarbageInPlaceOfTheExtract(t *testing.T) {
 	src.query("b", "SELECT 2 AS id")
 	cfg := runConfig(dir, src, register("a", "b")...)
 	mustRun(t, cfg)
-	if err := os.WriteFile(ExtractPath(dir, "src"), []byte("garbage"), 0o600); err != nil {
+	if err := os.WriteFile(PointerPath(dir, "src"), []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Tables = []string{"a"}

@@ -46,7 +46,7 @@ type Fixture struct {
 	Connector extract.Connector
 	// Upstream gives the upstream whose state is in dir: empty at first, and with what an earlier
 	// Upstream of this or another process put there later.
-	Upstream func(t testing.TB, dir string) Upstream
+	Upstream func(tb testing.TB, dir string) Upstream
 	// Register is how a table of the suite stands in the registry; name and source are filled in.
 	Register func(table string) *agnesv1.RegisteredTable
 	// Columns are id, name, amount and at as the connector delivers them.
@@ -67,16 +67,16 @@ type bench struct {
 	tables  []string
 }
 
-func newBench(t testing.TB, f Fixture, dir string, tables ...string) *bench {
-	t.Helper()
+func newBench(tb testing.TB, f Fixture, dir string, tables ...string) *bench {
+	tb.Helper()
 	upstream := filepath.Join(dir, "upstream")
 	dataDir := filepath.Join(dir, "data")
 	for _, d := range []string{upstream, dataDir} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
-	return &bench{t: t, f: f, up: f.Upstream(t, upstream), dataDir: dataDir, tables: tables}
+	return &bench{t: tb, f: f, up: f.Upstream(tb, upstream), dataDir: dataDir, tables: tables}
 }
 
 func (b *bench) registry() []*agnesv1.RegisteredTable {
@@ -121,14 +121,14 @@ func only(tables ...string) func(*extract.RunConfig) {
 
 func force(c *extract.RunConfig) { c.Force = true }
 
-func outcome(t testing.TB, ready *agnesv1.ExtractReady, table string) *agnesv1.TableOutcome {
-	t.Helper()
+func outcome(tb testing.TB, ready *agnesv1.ExtractReady, table string) *agnesv1.TableOutcome {
+	tb.Helper()
 	for _, o := range ready.GetTables() {
 		if o.GetTable() == table {
 			return o
 		}
 	}
-	t.Fatalf("no outcome of %s in %v", table, ready.GetTables())
+	tb.Fatalf("no outcome of %s in %v", table, ready.GetTables())
 	return nil
 }
 
@@ -163,29 +163,29 @@ func (b *bench) stamp() string {
 }
 
 // content reads a table of the version, by its parts, as JSON ordered by id.
-func content(t testing.TB, v *extract.Version, table string) string {
-	t.Helper()
+func content(tb testing.TB, v *extract.Version, table string) string {
+	tb.Helper()
 	at, found := v.Table(table)
 	if !found {
-		t.Fatalf("the version has no table %s: %+v", table, v.Problems)
+		tb.Fatalf("the version has no table %s: %+v", table, v.Problems)
 	}
 	db, err := lake.Open(context.Background(), lake.Options{Threads: 1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
 	var text string
 	query := "SELECT coalesce(CAST(to_json(list(r ORDER BY r.id)) AS VARCHAR), '[]') FROM (" +
 		"SELECT id, name, amount, epoch(\"at\")::BIGINT AS \"at\" FROM read_parquet(" + lake.QuoteList(at.Files) + ")) r"
 	if err := db.QueryRow(query).Scan(&text); err != nil {
-		t.Fatalf("read %s: %v", table, err)
+		tb.Fatalf("read %s: %v", table, err)
 	}
 	return text
 }
 
 // expect is what content gives for rows.
-func expect(t testing.TB, rows []Row) string {
-	t.Helper()
+func expect(tb testing.TB, rows []Row) string {
+	tb.Helper()
 	type row struct {
 		ID     int64   `json:"id"`
 		Name   *string `json:"name"`
@@ -198,7 +198,7 @@ func expect(t testing.TB, rows []Row) string {
 	}
 	text, err := json.Marshal(out)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(text)
 }
@@ -211,8 +211,8 @@ func (b *bench) holds(table string, rows []Row) {
 }
 
 // normal writes JSON in one way, whoever wrote it.
-func normal(t testing.TB, text string) string {
-	t.Helper()
+func normal(tb testing.TB, text string) string {
+	tb.Helper()
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
 	var rows []struct {
@@ -222,7 +222,7 @@ func normal(t testing.TB, text string) string {
 		At     int64
 	}
 	if err := d.Decode(&rows); err != nil {
-		t.Fatalf("%v in %.200s", err, text)
+		tb.Fatalf("%v in %.200s", err, text)
 	}
 	var b strings.Builder
 	for _, r := range rows {

@@ -35,7 +35,7 @@ func child(t *testing.T, f Fixture, raw string) {
 	b := newBench(t, f, p.Dir, p.Tables...)
 	cfg := b.config()
 	cfg.Limits.Tables = 1
-	cfg.Limits.Grace = -1
+	cfg.Grace = -1
 	count := 0
 	cfg.Step = func(step string) {
 		if step != p.Step {
@@ -52,7 +52,7 @@ func child(t *testing.T, f Fixture, raw string) {
 			select {} // until the signal comes
 		}
 	}
-	fmt.Println("running")
+	_, _ = os.Stdout.WriteString("running\n")
 	if _, err := extract.Run(context.Background(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func spawn(t *testing.T, p plan) *exec.Cmd {
 		t.Fatal(err)
 	}
 	levels := strings.Split(t.Name(), "/")
-	cmd := exec.Command(os.Args[0], "-test.run=^"+regexp.QuoteMeta(levels[0])+"$", "-test.count=1") //nolint:gosec // this binary
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+regexp.QuoteMeta(levels[0])+"$", "-test.count=1") //nolint:gosec // this binary
 	cmd.Env = append(os.Environ(), childEnv+"="+string(raw))
 	return cmd
 }
@@ -74,6 +74,7 @@ func spawn(t *testing.T, p plan) *exec.Cmd {
 // testKilled kills the connector at every step, and at random times, and looks at what it left: the
 // version that stood or the new one, whole; and the next run completes and cleans up.
 func testKilled(t *testing.T, f Fixture) {
+	t.Helper()
 	type point struct {
 		step  string
 		count int
@@ -103,7 +104,7 @@ func testKilled(t *testing.T, f Fixture) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = stdout.Read(make([]byte, 1))                                  //nolint:errcheck // it runs now, or is over
+			_, _ = stdout.Read(make([]byte, 1))                                  // it runs now, or is over
 			time.Sleep(time.Duration(rand.Int64N(int64(80 * time.Millisecond)))) //nolint:gosec // any moment will do
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()

@@ -59,6 +59,7 @@ func Run(t *testing.T, f Fixture) {
 }
 
 func testFirstVersion(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "orders", "customers")
 	b.up.Put("orders", Rows(50, "a"))
 	b.up.Put("customers", Rows(3, "c"))
@@ -77,7 +78,7 @@ func testFirstVersion(t *testing.T, f Fixture) {
 // contract checks the tables of extract.duckdb with a plain DuckDB, as any program would read them.
 func (b *bench) contract() {
 	b.t.Helper()
-	db, err := lake.Open(context.Background(), lake.Options{Path: extract.ExtractPath(b.dataDir, sourceName), ReadOnly: true, Threads: 1})
+	db, err := lake.Open(context.Background(), lake.Options{Path: extract.PointerPath(b.dataDir, sourceName), ReadOnly: true, Threads: 1})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -103,6 +104,7 @@ func (b *bench) contract() {
 
 // testAtomicPublish reads all the time while both tables change together.
 func testAtomicPublish(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "left", "right")
 	put := func(seed string) {
 		b.up.Put("left", Rows(40, seed))
@@ -139,6 +141,7 @@ func testAtomicPublish(t *testing.T, f Fixture) {
 }
 
 func testTypesKept(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "typed")
 	odd := "ünïcode, \"quoted\"\tand\nbroken"
 	rows := []Row{
@@ -160,6 +163,7 @@ func testTypesKept(t *testing.T, f Fixture) {
 }
 
 func testPartialFailure(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "good", "bad", "never")
 	b.up.Put("good", Rows(5, "old"))
 	b.up.Put("bad", Rows(6, "old"))
@@ -189,6 +193,7 @@ func testPartialFailure(t *testing.T, f Fixture) {
 }
 
 func testBrokenSource(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "one", "two")
 	b.up.Put("one", Rows(5, "a"))
 	b.up.Put("two", Rows(5, "b"))
@@ -222,6 +227,7 @@ func testBrokenSource(t *testing.T, f Fixture) {
 }
 
 func testEmpty(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "small", "empty")
 	b.up.Put("small", Rows(10, "a"))
 	b.up.Put("empty", nil)
@@ -237,6 +243,7 @@ func testEmpty(t *testing.T, f Fixture) {
 }
 
 func testCancel(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "one", "two")
 	b.up.Put("one", Rows(30, "old"))
 	b.up.Put("two", Rows(30, "old"))
@@ -270,6 +277,7 @@ func testCancel(t *testing.T, f Fixture) {
 }
 
 func testUnchanged(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "one", "two")
 	b.up.Put("one", Rows(500, "a"))
 	b.up.Put("two", Rows(4, "b"))
@@ -291,6 +299,7 @@ func testUnchanged(t *testing.T, f Fixture) {
 }
 
 func testSubset(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "one", "two", "three")
 	for _, table := range b.tables {
 		b.up.Put(table, Rows(5, "old"))
@@ -317,6 +326,7 @@ func testSubset(t *testing.T, f Fixture) {
 }
 
 func testMassDrop(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "big", "other")
 	b.up.Put("big", Rows(100, "a"))
 	b.up.Put("other", Rows(5, "a"))
@@ -341,6 +351,7 @@ func testMassDrop(t *testing.T, f Fixture) {
 }
 
 func testRemoved(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "keep", "gone")
 	b.up.Put("keep", Rows(5, "a"))
 	b.up.Put("gone", Rows(5, "a"))
@@ -356,6 +367,7 @@ func testRemoved(t *testing.T, f Fixture) {
 }
 
 func testOneRun(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "one")
 	b.up.Put("one", Rows(5, "a"))
 	var second error
@@ -372,6 +384,7 @@ func testOneRun(t *testing.T, f Fixture) {
 }
 
 func testCollect(t *testing.T, f Fixture) {
+	t.Helper()
 	b := newBench(t, f, t.TempDir(), "one")
 	b.up.Put("one", Rows(30, "a"))
 	b.run()
