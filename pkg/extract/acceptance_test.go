@@ -71,7 +71,7 @@ var types = []catalog.Column{
 func fixture(key ...string) extracttest.Fixture {
 	return extracttest.Fixture{
 		Connector: Lines,
-		Upstream:  func(t testing.TB, dir string) extracttest.Upstream { return folder{t, dir} },
+		Upstream:  func(tb testing.TB, dir string) extracttest.Upstream { return folder{tb, dir} },
 		Columns:   types,
 		Register: func(table string) *agnesv1.RegisteredTable {
 			return &agnesv1.RegisteredTable{
