@@ -118,10 +118,17 @@ func (c *Client) Discover(ctx context.Context, source string) ([]Discovered, err
 
 // Registration is what came of discovering and registering.
 type Registration struct {
-	Registered int               `json:"registered"`
-	Skipped    int               `json:"skipped"`
-	Errors     json.RawMessage   `json:"errors"`
-	Tables     []json.RawMessage `json:"tables"`
+	Registered int                `json:"registered"`
+	Skipped    int                `json:"skipped"`
+	Errors     []RegistrationFail `json:"errors"`
+	Tables     []NewTable         `json:"tables"`
+}
+
+// RegistrationFail is a table that could not be registered; Table is empty for a source as a whole.
+type RegistrationFail struct {
+	Source string `json:"source"`
+	Table  string `json:"table"`
+	Error  string `json:"error"`
 }
 
 // DiscoverAndRegister registers what the source has and the registry has not.
@@ -154,13 +161,18 @@ func (c *Client) Sources(ctx context.Context) ([]SourceStatus, error) {
 	return answer.Sources, err
 }
 
-// Rebuild has the catalog of a source built from its extract again; an empty source means all.
-func (c *Client) Rebuild(ctx context.Context, source string) error {
+// Rebuild has the catalog of a source built from its extract again, and gives the sources that were
+// announced; an empty source means all.
+func (c *Client) Rebuild(ctx context.Context, source string) ([]string, error) {
 	body := map[string]string{}
 	if source != "" {
 		body["source"] = source
 	}
-	return c.call(ctx, request{method: http.MethodPost, path: "/api/admin/rebuild", body: body, repeatable: true}, nil)
+	var answer struct {
+		Sources []string `json:"sources"`
+	}
+	err := c.call(ctx, request{method: http.MethodPost, path: "/api/admin/rebuild", body: body, repeatable: true}, &answer)
+	return answer.Sources, err
 }
 
 // DeadLetter is an event that nobody could handle.
@@ -234,17 +246,14 @@ type Account struct {
 	Name   string `json:"name"`
 	Role   string `json:"role"`
 	Active bool   `json:"active"`
-	// InviteURL is where a new user sets a password; empty where none was asked for.
-	InviteURL string `json:"invite_url"`
 }
 
 // NewAccount is a user to be added.
 type NewAccount struct {
-	Email      string `json:"email"`
-	Name       string `json:"name"`
-	Role       string `json:"role"`
-	Password   string `json:"password,omitempty"`
-	SendInvite bool   `json:"send_invite"`
+	Email    string `json:"email"`
+	Name     string `json:"name,omitempty"`
+	Role     string `json:"role,omitempty"`
+	Password string `json:"password,omitempty"`
 }
 
 // Accounts lists the users, ordered by e-mail.

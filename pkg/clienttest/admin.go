@@ -82,7 +82,7 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 		answer(w, http.StatusOK, map[string]any{"tables": list, "count": len(list), "source": r.URL.Query().Get("source")})
 	})
 	locked("POST /api/admin/discover-and-register", func(w http.ResponseWriter, _ *http.Request) {
-		registered, skipped := 0, 0
+		registered, skipped, tables := 0, 0, []any{}
 		for _, name := range s.found {
 			if _, is := s.registry[name]; is {
 				skipped++
@@ -90,8 +90,9 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 			}
 			s.registry[name] = map[string]any{"id": name, "name": name, "source": "shop", "query_mode": "local", "primary_key": []string{}}
 			registered++
+			tables = append(tables, map[string]any{"id": name, "name": name, "status": "registered"})
 		}
-		answer(w, http.StatusOK, map[string]any{"registered": registered, "skipped": skipped, "errors": []any{}, "tables": s.found})
+		answer(w, http.StatusOK, map[string]any{"registered": registered, "skipped": skipped, "errors": []any{}, "tables": tables})
 	})
 	locked("GET /api/admin/sources", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"sources": []any{map[string]any{
@@ -102,7 +103,7 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 		var in struct{ Source string }
 		_ = json.NewDecoder(r.Body).Decode(&in)
 		s.rebuilt = append(s.rebuilt, in.Source)
-		answer(w, http.StatusOK, map[string]any{"status": "requested"})
+		answer(w, http.StatusOK, map[string]any{"status": "announced", "sources": []string{in.Source}})
 	})
 	locked("POST /api/sync/trigger", s.trigger)
 	locked("GET /api/sync/runs", func(w http.ResponseWriter, _ *http.Request) {
@@ -139,6 +140,9 @@ func (s *Server) peopleRoutes(locked func(string, http.HandlerFunc)) {
 			}
 		}
 		in.ID = fmt.Sprintf("u-%d", len(s.users)+1)
+		if in.Role == "" {
+			in.Role = "analyst"
+		}
 		s.users = append(s.users, in)
 		answer(w, http.StatusCreated, map[string]any{"id": in.ID, "email": in.Email, "role": in.Role, "active": true})
 	})
@@ -158,6 +162,10 @@ func (s *Server) peopleRoutes(locked func(string, http.HandlerFunc)) {
 	})
 	locked("GET /api/admin/permissions", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"permissions": s.grants})
+	})
+	locked("GET /api/admin/permissions/{user}", func(w http.ResponseWriter, r *http.Request) {
+		some := slices.DeleteFunc(slices.Clone(s.grants), func(g map[string]any) bool { return g["user_id"] != r.PathValue("user") })
+		answer(w, http.StatusOK, map[string]any{"user_id": r.PathValue("user"), "permissions": some})
 	})
 }
 

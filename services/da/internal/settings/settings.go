@@ -235,10 +235,15 @@ func (s *Settings) SaveCredential(c Credential) error {
 	return s.write(filepath.Join(s.Dir, TokenFile), append(raw, '\n'))
 }
 
-// DropCredential forgets who is signed in. It tells whether there was anybody.
-func (s *Settings) DropCredential() (bool, error) {
-	path := filepath.Join(s.Dir, TokenFile)
-	err := os.Remove(path)
+// DropCredential forgets who is signed in, also where the file is damaged. It tells whether there was
+// anybody.
+func DropCredential(env func(string) string) (bool, error) {
+	dir, err := configDir(env)
+	if err != nil {
+		return false, err
+	}
+	path := filepath.Join(dir, TokenFile)
+	err = os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -79,3 +79,6 @@ func Duration(d time.Duration) string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// Plain renders a number that is a name, without thousands apart.
+func Plain(n uint64) string { return strconv.FormatUint(n, 10) }

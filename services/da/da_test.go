@@ -1,0 +1,200 @@
+package da_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/agnes-platform/agnes/pkg/clienttest"
+	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/da"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"da": main})
+}
+
+// main is what services/cmd/da does.
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := da.Run(ctx, da.Config{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv})
+	os.Exit(da.ExitCode(err))
+}
+
+type serverKey struct{}
+
+// TestScripts runs the commands of testdata/*.txtar against a fake server of their own. Beside da, a
+// script has:
+//
+//	publish NAME SQL…     the tables that the server has from now on; parts are separated by |
+//	remote NAME           adds a table that only the server can be asked for
+//	fault KEY=VALUE…      makes requests fail: path, times, after, status, retry, cut, flip, stall, page
+//	heal                  ends all faults
+//	revoke-tokens         ends all sessions and tokens
+//	runs-end STATUS       how syncs of the server end from now on
+//	dead-letter SEQ       adds an event that nobody could handle
+//	code N da …           is exec for a command that ends with the exit code N
+//	asked [not] TEXT      tells whether a request since the last look contained the text
+//	mode FILE PERM        compares a file's permissions
+//
+// and the variables SERVER, TOKEN (a personal access token) and the usual DA_….
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			api := clienttest.New()
+			env.Defer(api.Close)
+			env.Values[serverKey{}] = api
+			env.Setenv("SERVER", api.URL)
+			env.Setenv("TOKEN", api.Token("u-1", "pat"))
+			env.Setenv("DA_SERVER", api.URL)
+			env.Setenv("DA_CONFIG_DIR", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("TZ", "UTC")
+			env.Cd = filepath.Join(env.WorkDir, "ws")
+			return os.MkdirAll(env.Cd, 0o750)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"publish":       publish,
+			"remote":        remote,
+			"fault":         inject,
+			"heal":          func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Heal() },
+			"revoke-tokens": func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).RevokeAll() },
+			"runs-end":      func(ts *testscript.TestScript, _ bool, args []string) { server(ts).RunsEnd(args[0]) },
+			"dead-letter": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				server(ts).AddDeadLetter(n)
+			},
+			"asked": asked,
+			"code":  code,
+			"mode": func(ts *testscript.TestScript, _ bool, args []string) {
+				info, err := os.Stat(ts.MkAbs(args[0]))
+				ts.Check(err)
+				if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+					ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+				}
+			},
+		},
+	})
+}
+
+func server(ts *testscript.TestScript) *clienttest.Server {
+	s, _ := ts.Value(serverKey{}).(*clienttest.Server)
+	return s
+}
+
+var published sync.Map // *clienttest.Server → []clienttest.Table
+
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	var tables []clienttest.Table
+	for i := 0; i+1 < len(args); i += 2 {
+		t := clienttest.Table{Name: args[i], Source: "shop", Alias: true, Description: "what " + args[i] + " holds"}
+		for _, query := range strings.Split(args[i+1], "|") {
+			part, columns, rows := parquet(ts, query)
+			t.Parts = append(t.Parts, part)
+			t.Columns = columns
+			t.Rows += rows
+		}
+		tables = append(tables, t)
+	}
+	published.Store(server(ts), tables)
+	server(ts).Publish(tables...)
+}
+
+func remote(ts *testscript.TestScript, _ bool, args []string) {
+	tables, _ := published.Load(server(ts))
+	list, _ := tables.([]clienttest.Table)
+	server(ts).Publish(append(list, clienttest.Table{Name: args[0], Source: "shop", Remote: true, Alias: true})...)
+}
+
+// parquet makes a part out of a query.
+func parquet(ts *testscript.TestScript, query string) (part []byte, columns []clienttest.Column, rows int64) {
+	ctx := context.Background()
+	db, err := lake.Open(ctx, lake.Options{})
+	ts.Check(err)
+	defer db.Close()
+	path := filepath.Join(ts.MkAbs("."), ".part")
+	defer os.Remove(path)
+	_, err = db.ExecContext(ctx, "COPY ("+query+") TO "+lake.QuoteLiteral(path)+" (FORMAT parquet)")
+	ts.Check(err)
+	described, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+query+")")
+	ts.Check(err)
+	defer described.Close()
+	for described.Next() {
+		var c clienttest.Column
+		ts.Check(described.Scan(&c.Name, &c.Type))
+		columns = append(columns, c)
+	}
+	ts.Check(described.Err())
+	ts.Check(db.QueryRowContext(ctx, "SELECT count(*) FROM ("+query+")").Scan(&rows))
+	part, err = os.ReadFile(path)
+	ts.Check(err)
+	return part, columns, rows
+}
+
+func inject(ts *testscript.TestScript, _ bool, args []string) {
+	values := url.Values{}
+	for _, arg := range args {
+		key, value, _ := strings.Cut(arg, "=")
+		values.Set(key, value)
+	}
+	number := func(key string) int {
+		if values.Get(key) == "" {
+			return 0
+		}
+		n, err := strconv.Atoi(values.Get(key))
+		ts.Check(err)
+		return n
+	}
+	f := clienttest.Fault{
+		Path: values.Get("path"), Times: number("times"), After: number("after"), Status: number("status"), RetryAfter: number("retry"),
+		Flip: values.Has("flip"), Stall: values.Has("stall"), Page: values.Has("page"),
+	}
+	if values.Has("cut") {
+		f.Cut = clienttest.Bytes(number("cut"))
+	}
+	server(ts).Inject(f)
+}
+
+func code(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	all := strings.Join(server(ts).Requests(), "\n")
+	if args[0] == "not" {
+		neg, args = true, args[1:]
+	}
+	if strings.Contains(all, args[0]) == neg {
+		ts.Fatalf("the server was asked:\n%s", all)
+	}
+}

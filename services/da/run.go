@@ -1,0 +1,31 @@
+// Package da is the command line of analysts, administrators and assistants: it keeps a workspace equal
+// to what the server grants, and asks it with SQL, with or without a server.
+package da
+
+import (
+	"context"
+	"io"
+
+	"github.com/agnes-platform/agnes/services/da/internal/cli"
+)
+
+// Config is the surroundings of one call.
+type Config struct {
+	// Args are the arguments, without the program's name.
+	Args   []string
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// Env looks up an environment variable.
+	Env func(name string) string
+}
+
+// Run carries out one command. What goes wrong is told on Stderr, with what to do next; the error is
+// for ExitCode.
+func Run(ctx context.Context, cfg Config) error {
+	return cli.Run(ctx, cli.Streams{In: cfg.Stdin, Out: cfg.Stdout, Err: cfg.Stderr, Env: cfg.Env}, cfg.Args)
+}
+
+// ExitCode is 0 where everything was done, 2 where the command was called in a way that cannot be
+// understood, and 1 for every other failure, a partial one included.
+func ExitCode(err error) int { return cli.ExitCode(err) }
