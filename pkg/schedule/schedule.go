@@ -74,6 +74,9 @@ func (s Schedule) String() string { return s.text }
 // IsZero tells whether there is no schedule at all.
 func (s Schedule) IsZero() bool { return s.text == "" }
 
+// Interval is the pause of an `every`; 0 for schedules of the wall clock.
+func (s Schedule) Interval() time.Duration { return s.every }
+
 // Next is the first time after the given one at which the schedule is due; the zero time where there is
 // none. An interval counts from the given time.
 func (s Schedule) Next(after time.Time) time.Time {
