@@ -168,7 +168,7 @@ func restoreHint(dir string) string {
 	if err != nil || newest == "" {
 		return "there is no export to restore; put back a backup of the folder state/"
 	}
-	return fmt.Sprintf("the newest export is state/%s/%s, and AGNES_STATE_RESTORE=%s at the next start restores it", exportsDir, newest, newest)
+	return fmt.Sprintf("the newest export is state/%s/%s, and AGNES_RESTORE_EXPORT=%s at the next start restores it", exportsDir, newest, newest)
 }
 
 // inspect reads the version and counts the rows of every table.

@@ -1,6 +1,8 @@
 -- What the predecessor's steps 1→2 to 6→7 add to a file of an earlier version, and columns that the
 -- oldest files lack. Every statement may find its work done: the predecessor migrated without a
 -- transaction, so a file can stand between two versions. Runs after schema_v7.sql, which made every table.
+ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS applied_at TIMESTAMP;
+
 ALTER TABLE users ADD COLUMN IF NOT EXISTS name VARCHAR;
 ALTER TABLE users ADD COLUMN IF NOT EXISTS role VARCHAR DEFAULT 'analyst';
 ALTER TABLE users ADD COLUMN IF NOT EXISTS password_hash VARCHAR;
