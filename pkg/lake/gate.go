@@ -28,6 +28,13 @@ type readStatement struct {
 	explain string
 }
 
+// CheckRead tells why a text is not one statement that only reads, as far as that can be told without
+// a session: fault.Invalid with a sentence for whoever wrote it. Session.Query decides.
+func CheckRead(text string) error {
+	_, err := parseRead(text)
+	return err
+}
+
 const refusal = "only queries are answered here (SELECT, WITH, FROM, VALUES, TABLE, PIVOT, UNPIVOT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN), not %s"
 
 func parseRead(text string) (readStatement, error) {

@@ -1,0 +1,268 @@
+// Package query answers SQL: each statement in a locked session over exactly what its scope holds,
+// a few at once, fairly between users, within limits, and streamed in the format that was asked for.
+package query
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
+)
+
+// Config of an Engine. Every zero has a meaning.
+type Config struct {
+	// TempRoot is where sessions spill: a folder that lake.SweepScratch sweeps. Empty: nothing is
+	// spilled, and what needs more memory fails.
+	TempRoot string
+	// MemoryBytes bounds DuckDB over all queries that run at once; zero means 2 GiB.
+	MemoryBytes int64
+	// TempBytes bounds what one session spills; zero means lake's default.
+	TempBytes int64
+	// PerUser is how many queries of one user run at once; zero means one per core.
+	PerUser int
+	// Running is how many queries run at once over all users, each with an equal share of
+	// MemoryBytes; zero means three times PerUser. It is more than PerUser, so that a user whose
+	// queries are heavy leaves room for others.
+	Running int
+	// Waiting is how many queries of one user may wait; zero means 200.
+	Waiting int
+	// Threads of one session; zero means one per core.
+	Threads int
+	// Sessions is how many sessions stay open; zero means 32.
+	Sessions int
+	// Timeout ends a query, counted from its arrival; zero means 5 minutes.
+	Timeout time.Duration
+	// MaxBytes ends an answer; zero means 16 GiB.
+	MaxBytes int64
+}
+
+func (c Config) withDefaults() Config {
+	set := func(n *int, standard int) {
+		if *n <= 0 {
+			*n = standard
+		}
+	}
+	if c.MemoryBytes <= 0 {
+		c.MemoryBytes = 2 << 30
+	}
+	set(&c.PerUser, runtime.NumCPU())
+	set(&c.Running, 3*c.PerUser)
+	set(&c.Waiting, 200)
+	set(&c.Threads, runtime.NumCPU())
+	set(&c.Sessions, 32)
+	if c.Timeout <= 0 {
+		c.Timeout = 5 * time.Minute
+	}
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = 16 << 30
+	}
+	return c
+}
+
+// Engine answers queries. It is safe for concurrent use.
+type Engine struct {
+	cfg      Config
+	queue    *queue
+	sessions *sessions
+	scopes   scopes
+}
+
+// New returns an engine without open sessions.
+func New(cfg Config) (*Engine, error) {
+	cfg = cfg.withDefaults()
+	e := &Engine{cfg: cfg, queue: newQueue(cfg.Running, cfg.PerUser, cfg.Waiting)}
+	var err error
+	e.sessions, err = newSessions(cfg)
+	return e, err
+}
+
+// Close closes the sessions. Queries that still run end by themselves.
+func (e *Engine) Close() error { return e.sessions.close() }
+
+// Request is one statement with who asks it and what it may reach.
+type Request struct {
+	// User is who the queue is fair to.
+	User  string
+	Scope *Scope
+	SQL   string
+	// MediaType of the answer, one of MediaTypes.
+	MediaType string
+	// Limit is the most rows that are answered; zero or less means all.
+	Limit int
+}
+
+// Summary tells what was sent.
+type Summary struct {
+	Rows, Bytes int64
+	// Truncated tells that rows were left off because of a limit.
+	Truncated bool
+	Duration  time.Duration
+	// Waited is how much of the duration the query stood in the queue.
+	Waited time.Duration
+	// Tables are the qualified names of those that the statement mentions.
+	Tables []string
+	// Started tells that bytes were sent: an error can no longer become a status.
+	Started bool
+}
+
+// Run answers one query. head is called once, before the first byte, and gives where to write. Errors
+// are faults with sentences for the user. After an error with Summary.Started the answer is cut and
+// must not look whole.
+func (e *Engine) Run(ctx context.Context, req Request, head func() io.Writer) (Summary, error) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.Timeout,
+		fault.New(fault.TooLarge, "the query took longer than %v, which is the limit; filter or aggregate more", e.cfg.Timeout))
+	defer cancel()
+	run := &running{engine: e, req: req, head: head}
+	err := run.do(ctx)
+	run.summary.Duration = time.Since(start)
+	if err != nil {
+		err = e.asFault(ctx, err)
+	}
+	return run.summary, err
+}
+
+// running is one query under way.
+type running struct {
+	engine  *Engine
+	req     Request
+	head    func() io.Writer
+	summary Summary
+}
+
+func (r *running) do(ctx context.Context) error {
+	format, ok := formats[r.req.MediaType]
+	if !ok {
+		return fault.New(fault.Invalid, "a query is not answered as %q", r.req.MediaType)
+	}
+	if err := lake.CheckRead(r.req.SQL); err != nil {
+		return err // before it waits for anything
+	}
+	needed := r.req.Scope.needs(r.req.SQL)
+	for _, v := range needed {
+		r.summary.Tables = append(r.summary.Tables, v.Schema+"."+v.Name)
+	}
+	begin := time.Now()
+	leave, err := r.engine.queue.enter(ctx, r.req.User)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	r.summary.Waited = time.Since(begin)
+	err = r.answer(ctx, format, needed)
+	if len(needed) < len(r.req.Scope.views) && !r.summary.Started && isUnknownName(err) {
+		// The statement put a name together by itself, or asks for one that nobody has: look again
+		// with everything, which also knows better what was meant.
+		err = r.answer(ctx, format, r.req.Scope.views)
+	}
+	return err
+}
+
+// answer runs the statement in a session with the views and sends what it gives.
+func (r *running) answer(ctx context.Context, format formatter, views []lake.View) error {
+	session, done, err := r.engine.sessions.take(ctx, r.req.Scope, views)
+	if err != nil {
+		return err
+	}
+	var failed error
+	defer func() { done(failed) }()
+	result, failed := session.Query(ctx, r.req.SQL)
+	if failed != nil {
+		return failed
+	}
+	defer result.Close()
+	out := &sink{head: r.head, summary: &r.summary}
+	failed = r.send(result, format(result, out), out)
+	return failed
+}
+
+// send writes the rows up to the limits.
+func (r *running) send(result *lake.Result, enc encoder, out *sink) error {
+	defer enc.close()
+	if err := enc.begin(); err != nil {
+		return err
+	}
+	limit := int64(r.req.Limit)
+	for !r.summary.Truncated && result.Next() {
+		batch := result.RecordBatch()
+		rows := batch.NumRows()
+		if limit > 0 && r.summary.Rows+rows > limit {
+			r.summary.Truncated = true
+			if rows = limit - r.summary.Rows; rows == 0 {
+				break
+			}
+		}
+		slice := batch.NewSlice(0, rows)
+		err := enc.batch(slice)
+		slice.Release()
+		if err != nil {
+			return err
+		}
+		r.summary.Rows += rows
+		if err := out.flush(false); err != nil {
+			return err
+		}
+		if out.total() > r.engine.cfg.MaxBytes {
+			r.summary.Truncated = true
+		}
+	}
+	if err := result.Err(); err != nil {
+		return err
+	}
+	if err := enc.end(r.summary.Rows, r.summary.Truncated); err != nil {
+		return err
+	}
+	return out.flush(true)
+}
+
+// errClient tells that the one who asked could not be written to.
+type errClient struct{ error }
+
+func (e errClient) Unwrap() error { return e.error }
+
+// flushAt is how many bytes of an answer are gathered before they are sent. What fails earlier is
+// still an error with a status.
+const flushAt = 256 << 10
+
+// sink gathers bytes and sends them in large pieces.
+type sink struct {
+	head    func() io.Writer
+	to      io.Writer
+	buf     []byte
+	summary *Summary
+}
+
+func (s *sink) total() int64 { return s.summary.Bytes + int64(len(s.buf)) }
+
+// Write is for encoders that write by themselves.
+func (s *sink) Write(p []byte) (int, error) {
+	s.buf = append(s.buf, p...)
+	return len(p), s.flush(false)
+}
+
+func (s *sink) flush(all bool) error {
+	if !all && len(s.buf) < flushAt {
+		return nil
+	}
+	if s.to == nil {
+		s.summary.Started = true
+		s.to = s.head()
+	}
+	n, err := s.to.Write(s.buf)
+	s.summary.Bytes += int64(n)
+	s.buf = s.buf[:0]
+	if err != nil {
+		return errClient{err}
+	}
+	return nil
+}
+
+// isClient tells whether the client went away.
+func isClient(err error) bool {
+	var gone errClient
+	return errors.As(err, &gone)
+}

@@ -1,0 +1,185 @@
+package query
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/agnes-platform/agnes/pkg/lake"
+)
+
+// sessions keeps open sessions by what they show. One that nobody uses is closed when there are too
+// many; one that DuckDB broke is closed when nobody uses it any more.
+type sessions struct {
+	cfg     Config
+	scratch *lake.Scratch
+
+	mu     sync.Mutex
+	open   map[string]*shared
+	made   int // for the names of folders
+	clock  int // counts uses
+	closed bool
+}
+
+// shared is one session with those who use it.
+type shared struct {
+	ready   chan struct{} // closed when session or err is set
+	session *lake.Session
+	err     error
+	users   int
+	used    int
+	dropped bool
+}
+
+func newSessions(cfg Config) (*sessions, error) {
+	s := &sessions{cfg: cfg, open: make(map[string]*shared)}
+	// In use are at most as many as run; beyond those there must be one that can go.
+	s.cfg.Sessions = max(s.cfg.Sessions, cfg.Running+1)
+	if cfg.TempRoot == "" {
+		return s, nil
+	}
+	var err error
+	s.scratch, err = lake.NewScratch(cfg.TempRoot, "query")
+	return s, err
+}
+
+// keyOf is equal for equal views of one scope.
+func keyOf(scope *Scope, views []lake.View) string {
+	if len(views) == len(scope.views) {
+		return scope.Fingerprint
+	}
+	h := sha256.New()
+	for _, v := range views {
+		fmt.Fprintf(h, "%q %q\n", v.Schema, v.Name)
+	}
+	return scope.Fingerprint + " " + string(h.Sum(nil))
+}
+
+// take gives a session with the views, opened by the first who asks. done gives it back, with the
+// error that its query ended with.
+func (s *sessions) take(ctx context.Context, scope *Scope, views []lake.View) (session *lake.Session, done func(error), err error) {
+	key := keyOf(scope, views)
+	s.mu.Lock()
+	entry := s.open[scope.Fingerprint] // with everything
+	if entry == nil {
+		entry = s.open[key]
+	} else {
+		key = scope.Fingerprint
+	}
+	first := entry == nil
+	if first {
+		entry = &shared{ready: make(chan struct{})}
+		s.open[key] = entry
+		s.made++
+	}
+	number := s.made
+	s.clock++
+	entry.used = s.clock
+	entry.users++
+	s.mu.Unlock()
+	done = func(failed error) { s.giveBack(key, entry, failed) }
+	if first {
+		s.start(entry, views, number)
+	}
+	select {
+	case <-entry.ready:
+	case <-ctx.Done():
+		done(nil)
+		return nil, nil, context.Cause(ctx)
+	}
+	if entry.err != nil {
+		done(entry.err)
+		return nil, nil, entry.err
+	}
+	return entry.session, done, nil
+}
+
+// start opens the session. It goes on when the one who asked first gives up, for others wait too.
+func (s *sessions) start(entry *shared, views []lake.View, number int) {
+	go func() {
+		defer close(entry.ready)
+		o := lake.SessionOptions{
+			Views: views, MemoryBytes: s.cfg.MemoryBytes / int64(s.cfg.Running), Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes,
+		}
+		if s.scratch != nil {
+			o.TempDir = filepath.Join(s.scratch.Dir, strconv.Itoa(number))
+		}
+		entry.session, entry.err = lake.OpenSession(context.Background(), o)
+	}()
+}
+
+func (s *sessions) giveBack(key string, entry *shared, failed error) {
+	class := lake.ClassOf(failed)
+	broken := entry.isBroken() || class == lake.ClassFatal || class == lake.ClassInternal || class == lake.ClassIO
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry.users--
+	if broken && s.open[key] == entry {
+		delete(s.open, key)
+		entry.dropped = true
+	}
+	if entry.users == 0 && (entry.dropped || s.closed) {
+		entry.close()
+	}
+	for len(s.open) > s.cfg.Sessions && s.evict() {
+	}
+}
+
+// isBroken tells whether a session could not be opened, or shows a table that cannot be read: the
+// next one may be better.
+func (e *shared) isBroken() bool {
+	select {
+	case <-e.ready:
+		return e.err != nil || len(e.session.Problems()) > 0
+	default:
+		return false
+	}
+}
+
+// evict closes the session that was unused for the longest time. s.mu is held.
+func (s *sessions) evict() bool {
+	oldest := ""
+	for key, e := range s.open {
+		if e.users == 0 && (oldest == "" || e.used < s.open[oldest].used) {
+			oldest = key
+		}
+	}
+	if oldest == "" {
+		return false
+	}
+	s.open[oldest].close()
+	delete(s.open, oldest)
+	return true
+}
+
+// close closes the session once it is open.
+func (e *shared) close() {
+	select {
+	case <-e.ready:
+		if e.session != nil {
+			e.session.Close()
+		}
+	default:
+		go func() {
+			<-e.ready
+			if e.session != nil {
+				e.session.Close()
+			}
+		}()
+	}
+}
+
+func (s *sessions) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for s.evict() {
+	}
+	if s.scratch == nil {
+		return nil
+	}
+	return s.scratch.Close()
+}
