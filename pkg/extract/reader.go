@@ -88,12 +88,15 @@ func (r *extractReader) attach(ctx context.Context) error {
 		return fmt.Errorf("close the extract: %w", err)
 	}
 	err := r.attachFile(ctx, path)
-	if err != nil && strings.Contains(strings.ToLower(err.Error()), "lock") {
+	if err != nil && strings.Contains(err.Error(), "set lock on file") {
 		err = r.attachCopy(ctx, path)
 	}
 	if err != nil {
 		if ctx.Err() != nil || fault.Is(err, fault.Unavailable) {
 			return err
+		}
+		if newerFormat.MatchString(err.Error()) {
+			return fault.Wrap(err, fault.Permanent, "the extract of %s was written by a newer DuckDB: write it with storage_compatibility_version = 'v1.0.0'", r.source)
 		}
 		return fault.Wrap(err, fault.Permanent, "the extract of %s cannot be read: %s", r.source, err)
 	}
@@ -162,6 +165,9 @@ func copyFile(from, to string) error {
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
 }
+
+// newerFormat is what DuckDB says of a file that a newer version wrote.
+var newerFormat = regexp.MustCompile(`database file with version number \d+`)
 
 // confine lets the views of the extract reach nothing but the folder of their source.
 func (r *extractReader) confine(ctx context.Context) error {

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -102,6 +103,9 @@ func TestTrap_E11_ForeignExtract(t *testing.T) {
 	}
 }
 
+// newerHeader begins a database file that DuckDB 2.0 wrote in its own format.
+const newerHeader = "d951352af846fbe24455434be703000000000000000000000000000000000000000000000000000000000000000000000000000076322e302e30000000000000000000000000000000000000000000000000000064353463626265336466000000000000000000000000000000000000000000000000000000000000aae9fbd30a3d4afdb66611c39eedc3f4"
+
 // What is no extract at all is an error that says so, and nothing is left or changed.
 func TestTrap_E1_ExtractsThatCannotBeRead(t *testing.T) {
 	t.Parallel()
@@ -116,12 +120,30 @@ func TestTrap_E1_ExtractsThatCannotBeRead(t *testing.T) {
 		make func(path string)
 		kind fault.Kind
 	}{
-		"missing":   {func(string) {}, fault.NotFound},
-		"garbage":   {write(strings.Repeat("garbage ", 1000)), fault.Permanent},
-		"empty":     {write(""), fault.Permanent},
-		"a folder":  {func(path string) { _ = mkdir(path) }, fault.Permanent},
-		"no meta":   {func(path string) { writeDB(t, path, "CREATE TABLE x (i INT)") }, fault.Permanent},
-		"bad meta":  {func(path string) { writeDB(t, path, "CREATE TABLE _meta (wrong INT)") }, fault.Permanent},
+		"missing":  {func(string) {}, fault.NotFound},
+		"garbage":  {write(strings.Repeat("garbage ", 1000)), fault.Permanent},
+		"empty":    {write(""), fault.Permanent},
+		"a folder": {func(path string) { _ = mkdir(path) }, fault.Permanent},
+		"no meta":  {func(path string) { writeDB(t, path, "CREATE TABLE x (i INT)") }, fault.Permanent},
+		"bad meta": {func(path string) { writeDB(t, path, "CREATE TABLE _meta (wrong INT)") }, fault.Permanent},
+		"newer": {func(path string) {
+			header, err := hex.DecodeString(newerHeader)
+			if err != nil {
+				t.Error(err)
+			}
+			write(string(header) + strings.Repeat("\x00", 12<<10-len(header)))(path)
+		}, fault.Permanent},
+		"corrupt": {func(path string) {
+			writeDB(t, path, metaTable)
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err == nil {
+				_, err = f.WriteAt([]byte("corrupt"), 100)
+				_ = f.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}, fault.Permanent},
 		"truncated": {func(path string) { writeDB(t, path, metaTable); _ = os.Truncate(path, 5000) }, fault.Permanent},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +154,9 @@ func TestTrap_E1_ExtractsThatCannotBeRead(t *testing.T) {
 			}
 			c.make(PointerPath(dir, "src"))
 			_, err := OpenVersion(context.Background(), dir, "src")
+			if name == "newer" && !strings.Contains(fault.Message(err), "storage_compatibility_version") {
+				t.Errorf("it does not say how to mend it: %v", err)
+			}
 			if !fault.Is(err, c.kind) || strings.Contains(fault.Message(err), dir) {
 				t.Fatalf("%v (%s), want %s", err, fault.KindOf(err), c.kind)
 			}
