@@ -85,6 +85,16 @@ func (e Encoding) With(head []byte) Encoding {
 // Detect tells the encoding of a file from its start: by its mark, by the zero bytes that UTF-16
 // has in every other place, and otherwise UTF-8 unless the bytes speak against it.
 func Detect(head []byte) Encoding {
+	if e := DetectUnicode(head); e.mark > 0 || e.decoder != nil {
+		return e
+	}
+	var c Census
+	_, _ = c.Write(head)
+	return c.encoding(false)
+}
+
+// DetectUnicode is Detect for text that cannot be anything but UTF-8, UTF-16 or UTF-32.
+func DetectUnicode(head []byte) Encoding {
 	for _, m := range marks {
 		if bytes.HasPrefix(head, []byte(m.mark)) {
 			return Encoding{Name: m.name, mark: len(m.mark), decoder: m.decoder}
@@ -93,9 +103,7 @@ func Detect(head []byte) Encoding {
 	if e, ok := detectUTF16(head); ok {
 		return e
 	}
-	var c Census
-	_, _ = c.Write(head)
-	return c.encoding(false)
+	return plain
 }
 
 // detectUTF16 recognises UTF-16 without a mark in text that is mostly Latin.
@@ -231,3 +239,6 @@ func (s *skipper) Read(p []byte) (int, error) {
 	}
 	return s.r.Read(p)
 }
+
+// Mark is how many bytes of byte order mark the file starts with.
+func (e Encoding) Mark() int64 { return int64(e.mark) }

@@ -205,6 +205,9 @@ func (n *Node) Kind() kind.Set {
 	return n.texts.Kind()
 }
 
+// Seen tells that there was a value that is not null.
+func (n *Node) Seen() bool { return n.seen != 0 }
+
 // Nested tells that a value is an object or an array.
 func (n *Node) Nested() bool { return n.seen&(seenObject|seenArray) != 0 }
 
