@@ -112,9 +112,14 @@ func fill(ctx context.Context, path, from, export string, m manifest, opts Optio
 	}
 	err = transact(ctx, conn, func(ctx context.Context, tx *sql.Tx) error {
 		for table := range m.Tables {
-			if _, known := empty.rows[table]; !known {
-				return fmt.Errorf("the export has a table %q that version %d does not have", table, m.Version)
+			if _, known := empty.rows[table]; known {
+				continue
 			}
+			// Not ours, and kept all the same: somebody put it there.
+			if _, err := tx.ExecContext(ctx, "CREATE TABLE "+lake.QuoteIdent(table)+" AS SELECT * FROM "+parquet(from, table)+" LIMIT 0"); err != nil {
+				return fmt.Errorf("table %s: %w", table, err)
+			}
+			empty.rows[table] = 0
 		}
 		for table := range empty.rows {
 			if err := fillTable(ctx, tx, from, table, m); err != nil {
@@ -145,17 +150,12 @@ func fillTable(ctx context.Context, tx *sql.Tx, from, table string, m manifest) 
 	if _, err := tx.ExecContext(ctx, "DELETE FROM "+name); err != nil {
 		return err
 	}
-	file := lake.QuoteLiteral(filepath.Join(from, table+".parquet"))
-	columns, err := collect(ctx, tx, scanString, "SELECT column_name FROM (DESCRIBE SELECT * FROM read_parquet("+file+"))")
+	columns, err := exportedColumns(ctx, tx, from, table)
 	if err != nil {
 		return err
 	}
-	quoted := make([]string, len(columns))
-	for i, c := range columns {
-		quoted[i] = lake.QuoteIdent(c)
-	}
-	list := strings.Join(quoted, ", ")
-	if _, err := tx.ExecContext(ctx, "INSERT INTO "+name+" ("+list+") SELECT "+list+" FROM read_parquet("+file+")"); err != nil {
+	list := strings.Join(columns, ", ")
+	if _, err := tx.ExecContext(ctx, "INSERT INTO "+name+" ("+list+") SELECT "+list+" FROM "+parquet(from, table)); err != nil {
 		return err
 	}
 	rows, err := one(ctx, tx, nil, scanInt, "SELECT count(*) FROM "+name)
@@ -166,6 +166,31 @@ func fillTable(ctx context.Context, tx *sql.Tx, from, table string, m manifest) 
 		return fmt.Errorf("%d rows came over instead of %d", rows, want.Rows)
 	}
 	return nil
+}
+
+func parquet(from, table string) string {
+	return "read_parquet(" + lake.QuoteLiteral(filepath.Join(from, table+".parquet")) + ")"
+}
+
+// exportedColumns gives the quoted columns of an exported table, and adds those that the schema lacks:
+// an export is restored with all that it holds.
+func exportedColumns(ctx context.Context, tx *sql.Tx, from, table string) ([]string, error) {
+	type column struct{ name, kind string }
+	exported, err := collect(ctx, tx, func(r *sql.Rows) (column, error) {
+		var c column
+		return c, r.Scan(&c.name, &c.kind)
+	}, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM "+parquet(from, table)+")")
+	if err != nil {
+		return nil, err
+	}
+	quoted := make([]string, len(exported))
+	for i, c := range exported {
+		quoted[i] = lake.QuoteIdent(c.name)
+		if _, err := tx.ExecContext(ctx, "ALTER TABLE "+lake.QuoteIdent(table)+" ADD COLUMN IF NOT EXISTS "+quoted[i]+" "+c.kind); err != nil {
+			return nil, err
+		}
+	}
+	return quoted, nil
 }
 
 // setAside moves what stands out of the way, the log with its file.

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"time"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
 // settingBootstrapClosed is there once the bootstrap is closed for good; its value says since when.
@@ -13,7 +15,7 @@ const settingBootstrapClosed = "bootstrap_closed"
 // Settings are small facts about the instance, by key.
 type Settings struct{ s *Store }
 
-var errNoSetting = errors.New("no such setting")
+var errNoSetting = fault.New(fault.NotFound, "there is no such setting")
 
 // Get gives a value; ok is false where there is none.
 func (r *Settings) Get(ctx context.Context, key string) (value string, ok bool, err error) {

@@ -42,5 +42,3 @@ ALTER TABLE personal_access_tokens ADD COLUMN IF NOT EXISTS scopes VARCHAR;
 ALTER TABLE personal_access_tokens ADD COLUMN IF NOT EXISTS last_used_at TIMESTAMP;
 ALTER TABLE personal_access_tokens ADD COLUMN IF NOT EXISTS last_used_ip VARCHAR;
 ALTER TABLE personal_access_tokens ADD COLUMN IF NOT EXISTS revoked_at TIMESTAMP;
-
-UPDATE users SET active = TRUE WHERE active IS NULL;

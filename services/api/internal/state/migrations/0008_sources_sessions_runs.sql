@@ -4,6 +4,7 @@ ALTER TABLE table_registry ADD COLUMN IF NOT EXISTS source VARCHAR;
 ALTER TABLE table_registry ADD COLUMN IF NOT EXISTS options JSON;
 ALTER TABLE sync_state ADD COLUMN IF NOT EXISTS source VARCHAR;
 
+UPDATE users SET active = TRUE WHERE active IS NULL;
 UPDATE table_registry SET source = source_type WHERE source IS NULL AND source_type <> '';
 
 -- Who signs in with an e-mail address, whatever the case of its letters. users.email stays as it
