@@ -127,6 +127,7 @@ func (q *queue) serve(soft context.Context, batch []*waiting) error {
 	ctx := q.log(q.rt.hard, ids)
 	started := time.Now()
 	ready, err := q.runWhenFree(soft, ctx, request, ids)
+	q.rt.ran(q.source.Name, time.Since(started), ready, err)
 	if err == nil {
 		err = q.announce(ctx, ready)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
@@ -40,6 +41,8 @@ type RuntimeConfig struct {
 	// StopBudget is how long runs may take to finish after a stop; zero means 20 s, and a negative one
 	// that they are cancelled at once. A cancelled run leaves nothing, and its request comes again.
 	StopBudget time.Duration
+	// Metrics is where the runtime registers its metrics, which runtimes in one process share; nil for none.
+	Metrics prometheus.Registerer
 }
 
 // Serve runs the connector until ctx ends: then no new run starts, and those under way have the stop
@@ -67,6 +70,7 @@ type serving struct {
 	hard   context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	metrics
 }
 
 func newRuntime(ctx context.Context, cfg RuntimeConfig) (*serving, error) {
@@ -86,6 +90,10 @@ func newRuntime(ctx context.Context, cfg RuntimeConfig) (*serving, error) {
 	}
 	cfg.Limits = cfg.withDefaults()
 	rt := &serving{cfg: cfg, queues: map[string]*queue{}, slots: make(chan struct{}, cfg.ParallelSources)}
+	var err error
+	if rt.metrics, err = newMetrics(cfg.Metrics); err != nil {
+		return nil, err
+	}
 	names := map[string]bool{}
 	for _, s := range cfg.Sources {
 		if err := catalog.ValidSourceName(s.Name); err != nil {

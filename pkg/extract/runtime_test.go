@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agnes-platform/agnes/pkg/event"
@@ -164,6 +165,11 @@ func TestServeRunsWhatIsRequested(t *testing.T) {
 	s := newStage(t, "a", "b")
 	s.src.query("a", "SELECT 1 AS id")
 	s.src.query("b", "SELECT 1 AS id")
+	metrics := prometheus.NewRegistry()
+	s.cfg.Metrics = metrics
+	if _, err := newMetrics(metrics); err != nil { // of another connector in this process
+		t.Fatal(err)
+	}
 	s.start()
 	s.request("src", &agnesv1.ExtractRequested{RunId: "run-1"})
 	ready := receive(t, s.ready, "extract.ready")
@@ -173,6 +179,9 @@ func TestServeRunsWhatIsRequested(t *testing.T) {
 	s.request("src", &agnesv1.ExtractRequested{RunId: "run-2", Tables: []string{"b"}})
 	if ready = receive(t, s.ready, "extract.ready"); ready.GetChanged() || len(ready.GetTables()) != 1 {
 		t.Fatalf("ready %v", ready)
+	}
+	if families, err := metrics.Gather(); err != nil || len(families) != 3 {
+		t.Fatalf("metrics %v: %v", families, err)
 	}
 }
 

@@ -1,0 +1,74 @@
+package extract
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+)
+
+// metrics of a runtime; the zero value measures nothing.
+type metrics struct {
+	runs    *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+	tables  *prometheus.CounterVec
+}
+
+func newMetrics(registry prometheus.Registerer) (metrics, error) {
+	if registry == nil {
+		return metrics{}, nil
+	}
+	var m metrics
+	var err error
+	m.runs, err = shared(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agnes_extract_runs_total", Help: "Runs by source and result: ready, or the kind of the failure.",
+	}, []string{"source", "result"}))
+	if err != nil {
+		return m, err
+	}
+	m.seconds, err = shared(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "agnes_extract_run_seconds", Help: "Duration of runs by source.", Buckets: prometheus.ExponentialBuckets(0.05, 4, 9),
+	}, []string{"source"}))
+	if err != nil {
+		return m, err
+	}
+	m.tables, err = shared(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agnes_extract_tables_total", Help: "Tables of runs by source and outcome.",
+	}, []string{"source", "outcome"}))
+	return m, err
+}
+
+// shared registers a collector, or gives the one of another connector in this process.
+func shared[C prometheus.Collector](registry prometheus.Registerer, c C) (C, error) {
+	err := registry.Register(c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if other, ok := already.ExistingCollector.(C); ok {
+			return other, nil
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("register the metrics of the extractor: %w", err)
+	}
+	return c, nil
+}
+
+// ran counts a run.
+func (m metrics) ran(source string, took time.Duration, ready *agnesv1.ExtractReady, err error) {
+	if m.runs == nil {
+		return
+	}
+	result := "ready"
+	if err != nil {
+		result = string(fault.KindOf(err))
+	}
+	m.runs.WithLabelValues(source, result).Inc()
+	m.seconds.WithLabelValues(source).Observe(took.Seconds())
+	for _, t := range ready.GetTables() {
+		m.tables.WithLabelValues(source, t.GetOutcome()).Inc()
+	}
+}
