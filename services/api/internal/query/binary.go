@@ -30,7 +30,8 @@ func (e *arrowStream) end(int64, bool) error { return e.writer.Close() }
 
 func (*arrowStream) close() {}
 
-// parquetFile is a parquet file. What parquet cannot hold (unions, intervals) is written as text.
+// parquetFile is a parquet file. What parquet or its writer cannot hold (unions, intervals, arrays of a
+// fixed size) is written as text.
 type parquetFile struct {
 	out    *sink
 	result *lake.Result
@@ -71,7 +72,7 @@ func (e *parquetFile) begin() error {
 // fits tells whether parquet holds values of a type.
 func fits(t arrow.DataType) bool {
 	switch t := t.(type) {
-	case *arrow.SparseUnionType, *arrow.MonthDayNanoIntervalType:
+	case *arrow.SparseUnionType, *arrow.MonthDayNanoIntervalType, *arrow.FixedSizeListType:
 		return false
 	case arrow.NestedType:
 		for _, f := range t.Fields() {
