@@ -22,6 +22,11 @@ type folder struct {
 	dir string
 }
 
+func newFolder(tb testing.TB, dir string) extracttest.Upstream {
+	tb.Helper()
+	return folder{tb, dir}
+}
+
 func (f folder) Options() map[string]any { return map[string]any{"path": f.dir} }
 
 func (f folder) file(table string) string { return filepath.Join(f.dir, table+".ndjson") }
@@ -71,7 +76,7 @@ var types = []catalog.Column{
 func fixture(key ...string) extracttest.Fixture {
 	return extracttest.Fixture{
 		Connector: Lines,
-		Upstream:  func(tb testing.TB, dir string) extracttest.Upstream { return folder{tb, dir} },
+		Upstream:  newFolder,
 		Columns:   types,
 		Register: func(table string) *agnesv1.RegisteredTable {
 			return &agnesv1.RegisteredTable{
