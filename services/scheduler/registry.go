@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func (t *term) scheduled(ctx context.Context, r *agnesv1.RegisteredTable) (table
 		err = catalog.ValidSourceName(k.source)
 	}
 	if err == nil && (k.name == "" || r.GetSourceType() == "") {
-		err = fmt.Errorf("the table has no name or no source type")
+		err = errors.New("the table has no name or no source type")
 	}
 	if err == nil {
 		return table{key: k, connector: r.GetSourceType(), schedule: when}, "valid"
