@@ -66,7 +66,7 @@ func fetch(t *testing.T, c *client.Client, part []byte, begun ...byte) ([]byte, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if _, err := file.Write(begun); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestDownloadToAFullDiskIsNotRepeatedAndKeepsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	ref := client.PartRef{Table: "orders", SHA256: clienttest.Hash(part), Size: int64(len(part))}
 	err = c.DownloadPart(t.Context(), ref, &fullDisk{File: file, room: 200_000}, nil)
 	if !errors.Is(err, syscall.ENOSPC) {

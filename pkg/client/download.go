@@ -249,11 +249,11 @@ func (d *download) append(ctx context.Context, body io.Reader, watch *time.Timer
 		if errors.Is(readErr, io.EOF) && d.have < d.part.Size {
 			readErr = io.ErrUnexpectedEOF
 		}
-		if readErr != nil && !errors.Is(readErr, io.EOF) {
-			return d.client.transportFault(ctx, readErr)
-		}
-		if readErr != nil {
+		switch {
+		case errors.Is(readErr, io.EOF):
 			return nil
+		case readErr != nil:
+			return d.client.transportFault(ctx, readErr)
 		}
 	}
 }

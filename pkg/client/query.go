@@ -56,8 +56,8 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*QueryStream, error
 	ctx, cancel := context.WithCancelCause(ctx)
 	var resp *http.Response
 	err := c.retry(ctx, r, func(ctx context.Context) error {
-		got, err := c.send(ctx, r)
-		resp = got //nolint:bodyclose // the stream closes it
+		var err error
+		resp, err = c.send(ctx, r) //nolint:bodyclose // the stream closes it
 		return err
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -69,7 +70,7 @@ func New() *Server {
 		tables: map[string]Table{}, raw: map[string]any{}, parts: map[string][]byte{}, tokens: map[string]*token{},
 		users: []User{{ID: "u-1", Email: "ann@example.com", Password: "password", Role: "admin"}},
 	}
-	s.admin.reset()
+	s.reset()
 	mux := http.NewServeMux()
 	s.routes(mux)
 	s.Server = httptest.NewServer(s.faulty(mux))
@@ -208,13 +209,21 @@ func Problem(w http.ResponseWriter, status int, kind, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("X-Request-Id", "req-1")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail, "kind": kind})
+	writeJSON(w, map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail, "kind": kind})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body)
+	writeJSON(w, body)
+}
+
+func writeJSON(w http.ResponseWriter, body any) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // the test's own data
+	}
+	_, _ = w.Write(append(raw, '\n'))
 }
 
 func (s *Server) who(r *http.Request) (*User, *token) {
@@ -440,8 +449,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, _ *User) {
 	case "application/x-ndjson":
 		w.Header().Set("Content-Type", accept)
 		for _, row := range rows {
-			raw, _ := json.Marshal(map[string]any{"n": row[0], "word": row[1]})
-			_, _ = w.Write(append(raw, '\n'))
+			writeJSON(w, map[string]any{"n": row[0], "word": row[1]})
 		}
 	case "application/vnd.apache.parquet":
 		w.Header().Set("Content-Type", accept)
@@ -451,5 +459,5 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, _ *User) {
 			"columns": []string{"n", "word"}, "types": []string{"INTEGER", "VARCHAR"}, "rows": rows, "row_count": len(rows), "truncated": truncated,
 		})
 	}
-	w.Header().Set("X-Agnes-Truncated", fmt.Sprint(truncated))
+	w.Header().Set("X-Agnes-Truncated", strconv.FormatBool(truncated))
 }

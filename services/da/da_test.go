@@ -7,12 +7,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,15 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"da": main})
-}
-
-// main is what services/cmd/da does.
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := da.Run(ctx, da.Config{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv})
-	os.Exit(da.ExitCode(err))
+	testscript.Main(m, map[string]func(){"da": func() {
+		os.Exit(da.Main()) //nolint:forbidigo // this is a main function
+	}})
 }
 
 type serverKey struct{}
@@ -129,14 +121,14 @@ func parquet(ts *testscript.TestScript, query string) (part []byte, columns []cl
 	ctx := context.Background()
 	db, err := lake.Open(ctx, lake.Options{})
 	ts.Check(err)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	path := filepath.Join(ts.MkAbs("."), ".part")
-	defer os.Remove(path)
+	defer func() { _ = os.Remove(path) }()
 	_, err = db.ExecContext(ctx, "COPY ("+query+") TO "+lake.QuoteLiteral(path)+" (FORMAT parquet)")
 	ts.Check(err)
 	described, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+query+")")
 	ts.Check(err)
-	defer described.Close()
+	defer func() { _ = described.Close() }()
 	for described.Next() {
 		var c clienttest.Column
 		ts.Check(described.Scan(&c.Name, &c.Type))

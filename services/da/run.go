@@ -5,6 +5,9 @@ package da
 import (
 	"context"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/agnes-platform/agnes/services/da/internal/cli"
 )
@@ -18,6 +21,15 @@ type Config struct {
 	Stderr io.Writer
 	// Env looks up an environment variable.
 	Env func(name string) string
+}
+
+// Main carries out the command of this process, until it is done or a signal ends it, and gives the
+// exit code. A second signal ends the process at once.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return ExitCode(Run(ctx, Config{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv}))
 }
 
 // Run carries out one command. What goes wrong is told on Stderr, with what to do next; the error is

@@ -101,7 +101,7 @@ func (a *app) rebuildCommand() *cobra.Command {
 		Long: `Announce the extract of a source, as an extractor does when it is done: for an
 extract that another program wrote, or when a catalog document was damaged.`,
 		Example: "  da admin rebuild thirdparty\n  da admin rebuild --all",
-		Args:    maxArgs(1, "one source"),
+		Args:    mayArg("one source"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == all {
 				return usage("rebuild takes a source, or --all")

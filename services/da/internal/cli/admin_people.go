@@ -70,7 +70,7 @@ func findAccount(ctx context.Context, c *client.Client, which string) (client.Ac
 
 func (a *app) grantsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "grants [USER]", Short: "List grants", Args: maxArgs(1, "one user"), Example: "  da admin grants ann@example.com",
+		Use: "grants [USER]", Short: "List grants", Args: mayArg("one user"), Example: "  da admin grants ann@example.com",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.asAdmin(func(c *client.Client) error {
 				accounts, err := c.Accounts(cmd.Context())
@@ -144,7 +144,7 @@ func (a *app) usersAdd() *cobra.Command {
 	var u client.NewAccount
 	var passwordStdin bool
 	cmd := &cobra.Command{
-		Use: "add EMAIL", Short: "Add a user", Args: exactArgs(1, "an e-mail address"),
+		Use: "add EMAIL", Short: "Add a user", Args: oneArg("an e-mail address"),
 		Long: `Add a user. With --password-stdin the first password is read from standard input;
 without one, the user cannot sign in with a password yet.`,
 		Example: "  da admin users add ann@example.com --role analyst --password-stdin < password.txt",

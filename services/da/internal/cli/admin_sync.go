@@ -168,7 +168,7 @@ func (a *app) runsCommand() *cobra.Command {
 	var filter client.RunFilter
 	var wait bool
 	cmd := &cobra.Command{
-		Use: "runs [ID]", Short: "List the latest syncs, or show one", Args: maxArgs(1, "the id of a run"),
+		Use: "runs [ID]", Short: "List the latest syncs, or show one", Args: mayArg("the id of a run"),
 		Example: "  da admin runs --source shop\n  da admin runs 0190f3a2 --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.asAdmin(func(c *client.Client) error {

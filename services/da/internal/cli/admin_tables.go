@@ -108,7 +108,7 @@ func optionValue(text string) any {
 func (a *app) registerCommand() *cobra.Command {
 	var t tableFlags
 	cmd := &cobra.Command{
-		Use: "register NAME", Short: "Register a table, to be extracted from now on", Args: exactArgs(1, "the name of a table"),
+		Use: "register NAME", Short: "Register a table, to be extracted from now on", Args: oneArg("the name of a table"),
 		Long: `Add a table to the registry. What is registered is extracted, published, and
 readable for those to whom it is granted.`,
 		Example: `  da admin register orders --source shop --source-table orders.csv --primary-key id --schedule "every 1h"`,
@@ -140,7 +140,7 @@ func (a *app) updateCommand() *cobra.Command {
 	var t tableFlags
 	var name string
 	cmd := &cobra.Command{
-		Use: "update ID", Short: "Change a registered table", Args: exactArgs(1, "the id of a registered table"),
+		Use: "update ID", Short: "Change a registered table", Args: oneArg("the id of a registered table"),
 		Long:    "Change what is given; the rest stays.",
 		Example: "  da admin update orders --private --schedule \"daily 05:00\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -203,7 +203,7 @@ func (a *app) listCommand() *cobra.Command {
 
 func (a *app) removeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove ID", Short: "Take a table out of the registry", Args: exactArgs(1, "the id of a registered table"),
+		Use: "remove ID", Short: "Take a table out of the registry", Args: oneArg("the id of a registered table"),
 		Long:    "Take a table out of the registry: it is no longer extracted, and leaves the catalog and the workspaces.",
 		Example: "  da admin remove orders",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -221,7 +221,7 @@ func (a *app) discoverCommand() *cobra.Command {
 	var source string
 	var register bool
 	cmd := &cobra.Command{
-		Use: "discover [SOURCE]", Short: "Show what a source has, and register it", Args: maxArgs(1, "one source"),
+		Use: "discover [SOURCE]", Short: "Show what a source has, and register it", Args: mayArg("one source"),
 		Example: "  da admin discover shop\n  da admin discover --register",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {

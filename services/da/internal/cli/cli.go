@@ -304,20 +304,20 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return usage("%s takes no arguments, and got %q", cmd.CommandPath(), args[0])
 }
 
-// exactArgs is cobra.ExactArgs in our words; what names the arguments.
-func exactArgs(n int, what string) cobra.PositionalArgs {
+// oneArg wants one argument; what names it.
+func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) != 1 {
 			return usage("%s takes %s; see `%s --help`", cmd.CommandPath(), what, cmd.CommandPath())
 		}
 		return nil
 	}
 }
 
-// maxArgs is cobra.MaximumNArgs in our words.
-func maxArgs(n int, what string) cobra.PositionalArgs {
+// mayArg takes one argument or none; what names it.
+func mayArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) > n {
+		if len(args) > 1 {
 			return usage("%s takes %s at most; see `%s --help`", cmd.CommandPath(), what, cmd.CommandPath())
 		}
 		return nil

@@ -203,7 +203,7 @@ func (e *examiner) writable(context.Context) finding {
 	}
 	probe, err := os.CreateTemp(dir, ".da-probe-*")
 	if err != nil {
-		return finding{checkFail, fmt.Sprintf("%s cannot be written", dir), "Choose another folder with --workspace or " + settings.EnvWorkspace + ", or make this one yours."}
+		return finding{checkFail, dir + " cannot be written", "Choose another folder with --workspace or " + settings.EnvWorkspace + ", or make this one yours."}
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())

@@ -26,7 +26,7 @@ func (a *app) exploreCommand() *cobra.Command {
 	var remote bool
 	cmd := &cobra.Command{
 		Use: "explore TABLE", Short: "Show the columns, the size and a few rows of a table", GroupID: groupData,
-		Args: exactArgs(1, "the name of a table"),
+		Args: oneArg("the name of a table"),
 		Long: `Show what a table of the workspace holds; with --remote, what the server has of
 it. Your own tables and views can be named too.`,
 		Example: `  da explore orders

@@ -39,7 +39,7 @@ type queryFlags struct {
 func (a *app) queryCommand() *cobra.Command {
 	var f queryFlags
 	cmd := &cobra.Command{
-		Use: "query [SQL | -]", Short: "Ask with SQL", GroupID: groupData, Args: maxArgs(1, "one argument, the SQL,"),
+		Use: "query [SQL | -]", Short: "Ask with SQL", GroupID: groupData, Args: mayArg("one argument, the SQL,"),
 		Long: `Ask the workspace's own database, offline; with --remote, ask the server. Tables
 are named by name, or source.name.
 
@@ -176,7 +176,7 @@ func (a *app) queryLocal(ctx context.Context, sql string, f queryFlags) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	return a.deliver(f.output, func(_ string, w io.Writer) error { return a.write(w, rows, f) }, false)
 }
 
@@ -247,7 +247,8 @@ func (a *app) deliver(output string, produce func(path string, w io.Writer) erro
 		}
 		return nil
 	}
-	if err := tmp.Chmod(0o644); err == nil { // as a file that a shell would make
+	err = tmp.Chmod(0o644) // as a file that a shell would make
+	if err == nil {
 		err = tmp.Close()
 	}
 	if err == nil {

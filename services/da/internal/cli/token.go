@@ -130,7 +130,7 @@ func tokenStatus(t client.Token) string {
 
 func (a *app) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke ID|PREFIX|NAME", Short: "Revoke one of your tokens, at once", Args: exactArgs(1, "the id, prefix or name of a token"),
+		Use: "revoke ID|PREFIX|NAME", Short: "Revoke one of your tokens, at once", Args: oneArg("the id, prefix or name of a token"),
 		Example: "  da token revoke laptop",
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.revokeToken(cmd.Context(), args[0]) },
 	}

@@ -267,7 +267,7 @@ func notNumber(text string) string {
 
 // run runs statements as they are.
 func run(ctx context.Context, db *lake.DB, q Question) (*Rows, error) {
-	rows, err := db.QueryContext(ctx, q.SQL)
+	rows, err := db.QueryContext(ctx, q.SQL) //nolint:rowserrcheck // scan looks at it, at the end
 	if err != nil {
 		return nil, err
 	}
@@ -306,7 +306,7 @@ func scan(rows *sql.Rows, n int, form Form) ([]Value, error) {
 
 // valueOf writes what a statement answers that is no query: counts, names, plans.
 func valueOf(v any, form Form) Value {
-	text := ""
+	var text string
 	switch v := v.(type) {
 	case nil:
 		return Value{Null: true}

@@ -47,12 +47,12 @@ func fillPool() error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	db, err := lake.Open(context.Background(), lake.Options{})
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	for i := range 12 {
 		path := filepath.Join(dir, fmt.Sprint(i))
 		columns := fmt.Sprintf("%d AS v", i)
@@ -145,7 +145,7 @@ func (b *bench) exec(t fataler, statements ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	for _, s := range statements {
 		if _, err := db.Exec(s); err != nil {
 			t.Fatalf("%s: %v", s, err)
@@ -160,7 +160,7 @@ func (b *bench) ask(t fataler, query string) string {
 	if err != nil {
 		return "cannot open: " + err.Error()
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	var got any
 	if err := db.QueryRow(query).Scan(&got); err != nil {
 		return "error: " + err.Error()
@@ -224,7 +224,7 @@ func hold(path string) {
 	if err != nil {
 		panic(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	_, _ = os.Stdout.WriteString("held\n")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }

@@ -47,8 +47,8 @@ func at(dir string) (*Workspace, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the workspace %s cannot be resolved", dir)
 	}
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
+	if resolved, err := filepath.EvalSymlinks(root); err == nil {
+		root = resolved
 	}
 	return &Workspace{Root: root}, nil
 }
