@@ -15,12 +15,12 @@ type userAnswer struct{ Body UserView }
 type newUserQuestion struct{ Body NewUser }
 
 type userChangeQuestion struct {
-	byID
+	ID   string `path:"id" maxLength:"200" doc:"The id of the user."`
 	Body UserChange
 }
 
 type passwordQuestion struct {
-	byID
+	ID   string `path:"id" maxLength:"200" doc:"The id of the user."`
 	Body struct {
 		Password string `json:"password" minLength:"8" maxLength:"1024" doc:"At least 8 characters." example:"correct horse battery"`
 	}

@@ -37,7 +37,7 @@ type Registered struct {
 type newRegisteredAnswer struct{ Body Registered }
 
 type updateQuestion struct {
-	byID
+	ID   string `path:"id" maxLength:"400" doc:"The id of the table." example:"orders"`
 	Body TableChange
 }
 

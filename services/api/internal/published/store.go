@@ -252,3 +252,14 @@ func (s *Store) Check() error {
 	}
 	return nil
 }
+
+// IDOf is the id of a table that need not be published: that of its row in the registry, or its
+// qualified name.
+func (s *Store) IDOf(source, table string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.rows[catalog.TableID(source, table)]; ok {
+		return r.ID
+	}
+	return catalog.TableID(source, table)
+}

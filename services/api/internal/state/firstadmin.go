@@ -41,9 +41,6 @@ func (r *Users) BootstrapOpen(ctx context.Context) (open bool, err error) {
 // one transaction, so that of two who come at once one gets in. A user who has the address already
 // becomes the administrator. fault.Forbidden where it is closed.
 func (r *Users) Bootstrap(ctx context.Context, email, name, hash string) (User, error) {
-	if hash == "" {
-		return User{}, fault.New(fault.Invalid, "the first administrator needs a password")
-	}
 	var u User
 	err := r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
 		open, err := bootstrapOpen(ctx, tx)
@@ -52,6 +49,9 @@ func (r *Users) Bootstrap(ctx context.Context, email, name, hash string) (User, 
 		}
 		if !open {
 			return errBootstrapClosed
+		}
+		if hash == "" {
+			return fault.New(fault.Invalid, "the first administrator needs a password")
 		}
 		u, _, err = promote(ctx, tx, email, name, hash, r.s.now())
 		return err

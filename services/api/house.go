@@ -1,0 +1,252 @@
+package api
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/service"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/api/internal/access"
+	"github.com/agnes-platform/agnes/services/api/internal/download"
+	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
+	"github.com/agnes-platform/agnes/services/api/internal/identity"
+	"github.com/agnes-platform/agnes/services/api/internal/published"
+	"github.com/agnes-platform/agnes/services/api/internal/query"
+	"github.com/agnes-platform/agnes/services/api/internal/runs"
+	"github.com/agnes-platform/agnes/services/api/internal/state"
+)
+
+// house is the running service: what Run wires together.
+type house struct {
+	cfg      Config
+	instance *service.Instance
+	state    *state.Store
+	bus      *event.Bus
+	metrics  *prometheus.Registry
+
+	published *published.Store
+	identity  *identity.Service
+	registry  *registry
+	wholes    *download.Wholes
+	tracker   *runs.Tracker
+	engine    *query.Engine
+	server    *httpapi.Server
+
+	changed       chan struct{} // holds a token while a snapshot waits to be settled
+	subscriptions []*event.Subscription
+	work          sync.WaitGroup
+	quit          context.CancelFunc // ends the loops
+	cut           context.CancelFunc // ends what does not end by itself
+}
+
+// build makes every part, in the order in which they need each other.
+func (h *house) build(ctx context.Context) error {
+	secret, err := identity.LoadSecret(h.cfg.DataDir, h.cfg.JWTSecret)
+	if err != nil {
+		return err
+	}
+	if len(secret) < identity.WeakSecret {
+		zerolog.Ctx(ctx).Warn().Int("bytes", len(secret)).Int("wanted", identity.WeakSecret).Msg("JWT_SECRET_KEY is short enough to be guessed")
+	}
+	h.identity, err = identity.New(identity.Config{Store: h.state, Secret: secret, SessionTTL: h.cfg.SessionTTL})
+	if err != nil {
+		return err
+	}
+	if err := h.identity.SeedAdmin(ctx, h.cfg.SeedEmail, h.cfg.SeedPassword); err != nil {
+		return err
+	}
+	if h.published, err = published.Open(ctx, h.cfg.DataDir, h.instance.Aliases); err != nil {
+		return err
+	}
+	h.registry = &registry{state: h.state, published: h.published, bus: h.bus}
+	if err := h.registry.refresh(ctx); err != nil {
+		return err
+	}
+	h.wholes, err = download.NewWholes(ctx, h.cfg.DataDir, filepath.Join(state.Dir(h.cfg.DataDir), "files"), h.state.Digests, joiner{tmp: h.cfg.tmpDir()})
+	if err != nil {
+		return err
+	}
+	h.tracker, err = runs.New(ctx, runs.Config{Store: h.state, Bus: h.bus, Sources: h.sources, DataDir: h.cfg.DataDir})
+	if err != nil {
+		return err
+	}
+	h.engine, err = query.New(query.Config{
+		TempRoot: h.cfg.tmpDir(), MemoryBytes: h.cfg.QueryMemory << 20, PerUser: h.cfg.QueryConcurrency, Timeout: h.cfg.QueryTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	return h.buildServer(ctx)
+}
+
+// sources are the configured ones, for the runs.
+func (h *house) sources() []runs.Configured {
+	list := make([]runs.Configured, len(h.instance.Sources))
+	for i, s := range h.instance.Sources {
+		list[i] = runs.Configured{Name: s.Name, Type: s.Type}
+	}
+	return list
+}
+
+func (h *house) buildServer(ctx context.Context) error {
+	proxies, err := networks("AGNES_TRUSTED_PROXIES", h.cfg.Proxies)
+	if err != nil {
+		return err
+	}
+	upstreams, err := h.cfg.upstreams()
+	if err != nil {
+		return err
+	}
+	h.server, err = httpapi.New(httpapi.Config{
+		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
+		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
+		Identity: people{h.identity}, Access: &granting{rules: access.New(access.StoreOf(h.state)), state: h.state},
+		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
+		Upstream: upstreams,
+		Checks: []httpapi.Check{
+			{Name: "state", Do: h.state.Canary},
+			{Name: "bus", Do: h.bus.Ready},
+			{Name: "catalog", Do: func(context.Context) error { return h.published.Check() }},
+		},
+	})
+	return err
+}
+
+func (c Config) upstreams() (httpapi.Proxies, error) {
+	var p httpapi.Proxies
+	webhooks, err := upstream("AGNES_JIRA_WEBHOOK_URL", c.JiraWebhookURL)
+	if err != nil {
+		return p, err
+	}
+	sockets, err := upstream("AGNES_WS_GATEWAY_URL", c.WSGatewayURL)
+	if err != nil {
+		return p, err
+	}
+	if webhooks != nil {
+		p.Webhooks = httpapi.Proxy(webhooks, "agnes-jira-webhook")
+	}
+	if sockets != nil {
+		p.Sockets = httpapi.Proxy(sockets, "agnes-ws-gateway")
+	}
+	return p, nil
+}
+
+// start begins to hear what others publish and to answer what they ask.
+func (h *house) start(ctx context.Context) error {
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	loops, quit := context.WithCancel(work)
+	h.cut, h.quit = cut, quit
+	h.changed = make(chan struct{}, 1)
+	h.published.OnChange(func(*published.Snapshot) { h.unsettle() })
+	heard, err := event.Listen(work, h.bus, event.AnalyticsPublished, event.Listener{}, h.analyticsPublished)
+	if err != nil {
+		return err
+	}
+	h.subscriptions = append(h.subscriptions, heard)
+	profiled, err := event.Consume(work, h.bus, event.TableProfiled, event.Consumer{Name: name}, profiles{h.state}.tableProfiled)
+	if err != nil {
+		return err
+	}
+	h.subscriptions = append(h.subscriptions, profiled)
+	served, err := (&rpc{registry: h.registry, identity: people{h.identity}}).serve(work, h.bus)
+	h.subscriptions = append(h.subscriptions, served...)
+	if err != nil {
+		return err
+	}
+	// What was published while nobody listened is read now, and hashed for the first manifest.
+	if _, err := h.published.Scan(work); err != nil {
+		return err
+	}
+	h.unsettle()
+	h.work.Go(func() { h.settleLoop(loops) })
+	h.work.Go(func() { h.published.Watch(loops, pollEvery) })
+	h.work.Go(func() {
+		if err := h.tracker.Run(loops); err != nil && loops.Err() == nil {
+			zerolog.Ctx(work).Error().Err(err).Msg("runs are no longer followed")
+		}
+	})
+	h.work.Go(func() {
+		if err := h.identity.Run(loops); err != nil {
+			zerolog.Ctx(work).Error().Err(err).Msg("last uses of credentials are no longer written down")
+		}
+	})
+	return nil
+}
+
+// analyticsPublished reads the one source that was published.
+func (h *house) analyticsPublished(ctx context.Context, e event.Event[*agnesv1.AnalyticsPublished]) error {
+	if e.Source == "" {
+		return nil
+	}
+	_, err := h.published.Refresh(ctx, e.Source)
+	return err
+}
+
+// unsettle asks for the files of the newest snapshot to be prepared.
+func (h *house) unsettle() {
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+// keepEvery is how often files and hashes of contents that are gone are looked for.
+const keepEvery = time.Minute
+
+// settleLoop prepares the files of new snapshots aside, so that the next manifest need not wait. A
+// burst of publications is one piece of work.
+func (h *house) settleLoop(ctx context.Context) {
+	var kept time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.changed:
+		}
+		var copied, past []catalog.Table
+		s := h.published.Current()
+		for _, t := range s.Tables() {
+			if t.Copied() {
+				copied = append(copied, t.Table)
+				past = append(past, s.Versions(t)...)
+			}
+		}
+		if time.Since(kept) > keepEvery {
+			h.wholes.Keep(ctx, past)
+			kept = time.Now()
+		}
+		h.wholes.Prepare(ctx, copied)
+	}
+}
+
+// finish ends what start began, softly for at most the budget.
+func (h *house) finish(budget time.Duration) error {
+	if h.quit != nil {
+		h.quit()
+	}
+	err := event.StopAll(budget, h.subscriptions...)
+	h.subscriptions = nil
+	if h.cut != nil {
+		h.cut()
+	}
+	h.work.Wait()
+	return err
+}
+
+// close ends what is left and frees what build took.
+func (h *house) close() {
+	_ = h.finish(time.Second) // nothing is left after an orderly end
+	if h.wholes != nil {
+		h.wholes.Close()
+	}
+	if h.engine != nil {
+		_ = h.engine.Close() // memory goes, and scratch with the next sweep at the latest
+	}
+}

@@ -1,0 +1,68 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/api/internal/published"
+	"github.com/agnes-platform/agnes/services/api/internal/state"
+)
+
+// profiles keeps what the orchestrator found out about the columns of tables.
+type profiles struct{ state *state.Store }
+
+// tableProfiled keeps the newest profile of a table. An older one that comes late, or twice, changes
+// nothing.
+func (p profiles) tableProfiled(ctx context.Context, e event.Event[*agnesv1.TableProfiled]) error {
+	source, table := e.Payload.GetSource(), e.Payload.GetTable()
+	if source == "" {
+		source = e.Source
+	}
+	if source == "" || table == "" || e.Payload.GetProfile() == nil {
+		return fault.New(fault.Invalid, "table.profiled names no table or has no profile")
+	}
+	at := e.Time
+	if t := e.Payload.GetProfiledAt(); t != nil {
+		at = t.AsTime()
+	}
+	profile := e.Payload.GetProfile().AsMap()
+	profile["hash"] = e.Payload.GetHash()
+	raw, err := json.Marshal(profile)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the profile of %s is not JSON", catalog.TableID(source, table))
+	}
+	return p.state.Profiles.Put(ctx, catalog.TableID(source, table), state.Profile{JSON: raw, ProfiledAt: at})
+}
+
+// Profile gives the newest profile of a table; fault.NotFound where it was never profiled. The answer
+// says whether it is that of the content as it stands.
+func (p profiles) Profile(ctx context.Context, t *published.Table) (json.RawMessage, error) {
+	// A predecessor kept them by the id of the registry.
+	for _, key := range []string{t.Qualified(), t.ID} {
+		found, err := p.state.Profiles.Get(ctx, key)
+		if fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return dressed(found, t)
+	}
+	return nil, fault.New(fault.NotFound, "table %q was not profiled yet", t.ID)
+}
+
+func dressed(found state.Profile, t *published.Table) (json.RawMessage, error) {
+	profile := map[string]any{}
+	if err := json.Unmarshal(found.JSON, &profile); err != nil {
+		return nil, fmt.Errorf("read the profile of %s: %w", t.ID, err)
+	}
+	hash, _ := profile["hash"].(string)
+	profile["table_id"], profile["current"] = t.ID, hash == t.Fingerprint
+	profile["profiled_at"] = found.ProfiledAt.UTC()
+	return json.Marshal(profile)
+}
