@@ -91,7 +91,9 @@ func (b *Bus) options(cfg Config) []nats.Option {
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(3),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			b.log.Warn().AnErr("cause", err).Msg("lost the bus, reconnecting")
+			if b.ctx.Err() == nil {
+				b.log.Warn().AnErr("cause", err).Msg("lost the bus, reconnecting")
+			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { b.reconnected() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
