@@ -43,6 +43,9 @@ type parquetFile struct {
 // parquetGroup is how many rows a row group has.
 const parquetGroup = 122_880
 
+// fastest is the level of zstd that compresses least.
+const fastest = 1
+
 func newParquet(r *lake.Result, out *sink) encoder {
 	return &parquetFile{out: out, result: r}
 }
@@ -60,9 +63,18 @@ func (e *parquetFile) begin() error {
 	}
 	e.schema = arrow.NewSchema(fields, nil)
 	var err error
+	properties := []parquet.WriterProperty{
+		parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCompressionLevel(fastest), parquet.WithMaxRowGroupLength(parquetGroup),
+		// Dictionaries pay for texts, and cost more than they save for nearly unique numbers.
+		parquet.WithDictionaryDefault(false), parquet.WithStoreDecimalAsInteger(true),
+	}
+	for _, f := range fields {
+		if id := f.Type.ID(); id == arrow.STRING || id == arrow.DICTIONARY {
+			properties = append(properties, parquet.WithDictionaryFor(f.Name, true))
+		}
+	}
 	e.writer, err = pqarrow.NewFileWriter(e.schema, plainWriter{e.out},
-		parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithMaxRowGroupLength(parquetGroup)),
-		pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+		parquet.NewWriterProperties(properties...), pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
 		return fmt.Errorf("write parquet: %w", err)
 	}

@@ -144,14 +144,15 @@ func (s style) decimal(a *array.Decimal128, duck string) cell {
 	kind, _ := a.DataType().(*arrow.Decimal128Type)
 	scale := int(kind.Scale)
 	whole := duck == "HUGEINT" || duck == "UHUGEINT"
-	var digits []byte
+	var digits, number []byte
 	return func(b []byte, row int) []byte {
 		n := a.Value(row)
 		if small, ok := int64Of(n); ok && duck != "UHUGEINT" {
 			if whole {
 				return s.whole(b, small)
 			}
-			digits = appendScaled(digits[:0], strconv.AppendInt(nil, small, 10), scale)
+			number = strconv.AppendInt(number[:0], small, 10)
+			digits = appendScaled(digits[:0], number, scale)
 			return s.plain(b, digits)
 		}
 		big := bigOf(n, duck == "UHUGEINT")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"runtime"
 	"time"
 
@@ -24,8 +25,7 @@ type Config struct {
 	TempBytes int64
 	// PerUser is how many queries of one user run at once; zero means one per core.
 	PerUser int
-	// Running is how many queries run at once over all users, each with an equal share of
-	// MemoryBytes; zero means three times PerUser. It is more than PerUser, so that a user whose
+	// Running is how many queries run at once over all users; zero means three times PerUser. It is more than PerUser, so that a user whose
 	// queries are heavy leaves room for others.
 	Running int
 	// Waiting is how many queries of one user may wait; zero means 200.
@@ -36,6 +36,9 @@ type Config struct {
 	Sessions int
 	// Timeout ends a query, counted from its arrival; zero means 5 minutes.
 	Timeout time.Duration
+	// WriteTimeout is how long a client may take for a piece of the answer (256 KiB); zero means a
+	// minute. It needs a writer that http.ResponseController knows.
+	WriteTimeout time.Duration
 	// MaxBytes ends an answer; zero means 16 GiB.
 	MaxBytes int64
 }
@@ -57,11 +60,18 @@ func (c Config) withDefaults() Config {
 	if c.Timeout <= 0 {
 		c.Timeout = 5 * time.Minute
 	}
+	if c.WriteTimeout <= 0 {
+		c.WriteTimeout = time.Minute
+	}
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 16 << 30
 	}
 	return c
 }
+
+// share is what one session may use: sessions at work are at most as many as queries that run or wait
+// for their clients, and idle ones hold next to nothing.
+func (c Config) share() int64 { return c.MemoryBytes / int64(c.Running+stallsOf(c.Running)) }
 
 // Engine answers queries. It is safe for concurrent use.
 type Engine struct {
@@ -131,6 +141,7 @@ type running struct {
 	engine  *Engine
 	req     Request
 	head    func() io.Writer
+	ticket  *ticket
 	summary Summary
 }
 
@@ -147,11 +158,12 @@ func (r *running) do(ctx context.Context) error {
 		r.summary.Tables = append(r.summary.Tables, v.Schema+"."+v.Name)
 	}
 	begin := time.Now()
-	leave, err := r.engine.queue.enter(ctx, r.req.User)
+	var err error
+	r.ticket, err = r.engine.queue.enter(ctx, r.req.User)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer r.ticket.leave()
 	r.summary.Waited = time.Since(begin)
 	err = r.answer(ctx, format, needed)
 	if len(needed) < len(r.req.Scope.views) && !r.summary.Started && isUnknownName(err) {
@@ -175,7 +187,8 @@ func (r *running) answer(ctx context.Context, format formatter, views []lake.Vie
 		return failed
 	}
 	defer result.Close()
-	out := &sink{head: r.head, summary: &r.summary}
+	out := &sink{ctx: ctx, head: r.head, ticket: r.ticket, summary: &r.summary, patience: r.engine.cfg.WriteTimeout}
+	defer out.done()
 	failed = r.send(result, format(result, out), out)
 	return failed
 }
@@ -230,10 +243,13 @@ const flushAt = 256 << 10
 
 // sink gathers bytes and sends them in large pieces.
 type sink struct {
-	head    func() io.Writer
-	to      io.Writer
-	buf     []byte
-	summary *Summary
+	ctx      context.Context //nolint:containedctx // that of the query, for as long as it is answered
+	head     func() io.Writer
+	ticket   *ticket
+	patience time.Duration
+	to       io.Writer
+	buf      []byte
+	summary  *Summary
 }
 
 func (s *sink) total() int64 { return s.summary.Bytes + int64(len(s.buf)) }
@@ -252,7 +268,14 @@ func (s *sink) flush(all bool) error {
 		s.summary.Started = true
 		s.to = s.head()
 	}
-	n, err := s.to.Write(s.buf)
+	end := time.Now().Add(s.patience)
+	if limit, ok := s.ctx.Deadline(); ok && limit.Before(end) {
+		end = limit
+	}
+	s.deadline(end)
+	var n int
+	var err error
+	s.ticket.wait(func() { n, err = s.to.Write(s.buf) })
 	s.summary.Bytes += int64(n)
 	s.buf = s.buf[:0]
 	if err != nil {
@@ -260,6 +283,16 @@ func (s *sink) flush(all bool) error {
 	}
 	return nil
 }
+
+// deadline bounds what is written to a connection, where the writer is one.
+func (s *sink) deadline(t time.Time) {
+	if w, ok := s.to.(http.ResponseWriter); ok {
+		_ = http.NewResponseController(w).SetWriteDeadline(t) // a writer that has none is a test's
+	}
+}
+
+// done leaves the connection as it was, for what follows.
+func (s *sink) done() { s.deadline(time.Time{}) }
 
 // isClient tells whether the client went away.
 func isClient(err error) bool {

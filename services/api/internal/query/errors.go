@@ -36,7 +36,7 @@ func (e *Engine) asFault(ctx context.Context, err error) error {
 	}
 	switch duck.Class {
 	case lake.ClassOutOfMemory:
-		return fault.Wrap(err, fault.TooLarge, "the query needs more than its %d MB of memory; filter or aggregate more, or select fewer columns", e.cfg.MemoryBytes/int64(e.cfg.Running)>>20)
+		return fault.Wrap(err, fault.TooLarge, "the query needs more than its %d MB of memory; filter or aggregate more, or select fewer columns", e.cfg.share()>>20)
 	case lake.ClassCatalog:
 		if strings.HasPrefix(duck.Message, "Table with name") || strings.HasPrefix(duck.Message, "Schema with name") {
 			return fault.Wrap(err, fault.NotFound, "%s", lake.UserMessage(err))

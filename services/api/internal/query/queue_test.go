@@ -3,6 +3,9 @@ package query
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -28,15 +31,15 @@ func enterAll(t *testing.T, q *queue, user string, n int, admitted chan<- string
 		before := q.waitingOf(user)
 		go func() {
 			defer close(p.gone)
-			leave, err := q.enter(context.Background(), user)
+			ticket, err := q.enter(context.Background(), user)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			admitted <- user
 			<-p.leave
-			leave()
-			leave()
+			ticket.leave()
+			ticket.leave()
 		}()
 		for q.waitingOf(user) == before {
 			time.Sleep(100 * time.Microsecond)
@@ -84,7 +87,7 @@ func TestQueueIsFairBetweenUsers(t *testing.T) {
 func TestQueueForgetsWhoGivesUp(t *testing.T) {
 	t.Parallel()
 	q := newQueue(1, 1, 2)
-	leave, err := q.enter(t.Context(), "ann")
+	ticket, err := q.enter(t.Context(), "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,11 +108,11 @@ func TestQueueForgetsWhoGivesUp(t *testing.T) {
 	}
 	cancel()
 	wait.Wait()
-	leave()
-	if leave, err = q.enter(t.Context(), "ann"); err != nil {
+	ticket.leave()
+	if ticket, err = q.enter(t.Context(), "ann"); err != nil {
 		t.Fatal(err)
 	}
-	leave()
+	ticket.leave()
 	if len(q.users) != 0 || len(q.turns) != 0 {
 		t.Error("left behind")
 	}
@@ -127,7 +130,7 @@ func TestQueueUnderLoad(t *testing.T) {
 			wait.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%7+1)*time.Millisecond)
 				defer cancel()
-				leave, err := q.enter(ctx, user)
+				ticket, err := q.enter(ctx, user)
 				if err != nil {
 					return
 				}
@@ -144,13 +147,80 @@ func TestQueueUnderLoad(t *testing.T) {
 				running[user]--
 				running[""]--
 				mu.Unlock()
-				leave()
+				ticket.leave()
 			})
 		}
 	}
 	wait.Wait()
 	if q.running != 0 || len(q.users) != 0 || len(q.turns) != 0 || most == 0 {
 		t.Errorf("left behind: %d running, %d users, %d turns", q.running, len(q.users), len(q.turns))
+	}
+}
+
+// blockedWriter blocks until it may go on.
+type blockedWriter struct{ entered, goOn chan struct{} }
+
+func (w *blockedWriter) Write(p []byte) (int, error) {
+	select {
+	case w.entered <- struct{}{}:
+	default:
+	}
+	<-w.goOn
+	return len(p), nil
+}
+
+func TestTrap_R2_AClientThatDoesNotReadStallsNobody(t *testing.T) {
+	t.Parallel()
+	e, scope := engine(t, Config{Running: 1, PerUser: 1}), smallScope(t)
+	w := &blockedWriter{entered: make(chan struct{}, 1), goOn: make(chan struct{})}
+	done := make(chan Summary)
+	go func() {
+		s, err := e.Run(context.Background(), Request{User: "slow", Scope: scope, SQL: "FROM range(1000000)", MediaType: TypeCSV}, func() io.Writer { return w })
+		if err != nil {
+			t.Error(err)
+		}
+		done <- s
+	}()
+	<-w.entered
+	for _, user := range []string{"ann", "slow"} {
+		if _, err := e.Run(t.Context(), Request{User: user, Scope: scope, SQL: "SELECT 1", MediaType: TypeCSV}, func() io.Writer { return io.Discard }); err != nil {
+			t.Error(err)
+		}
+	}
+	close(w.goOn)
+	if s := <-done; s.Rows != 1_000_000 {
+		t.Errorf("%d rows", s.Rows)
+	}
+	if q := e.queue; q.running != 0 || q.stalled != 0 || len(q.users) != 0 {
+		t.Errorf("left behind: %d running, %d stalled, %d users", q.running, q.stalled, len(q.users))
+	}
+}
+
+func TestAClientThatNeverReadsIsCutOff(t *testing.T) {
+	t.Parallel()
+	e, scope := engine(t, Config{WriteTimeout: 100 * time.Millisecond}), smallScope(t)
+	ended := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := e.Run(r.Context(), Request{User: "ann", Scope: scope, SQL: "FROM range(100000000000)", MediaType: TypeCSV}, func() io.Writer { return w })
+		ended <- err
+		panic(http.ErrAbortHandler)
+	}))
+	defer server.Close()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if !fault.Is(err, fault.Unavailable) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the query is still under way")
 	}
 }
 
@@ -172,7 +242,7 @@ func TestSessionsAreSharedAndBounded(t *testing.T) {
 	wait.Wait()
 	e.sessions.mu.Lock()
 	defer e.sessions.mu.Unlock()
-	if n := len(e.sessions.open); n != 2 {
+	if n := len(e.sessions.open); n == 0 || n > 3 {
 		t.Errorf("%d sessions are open", n)
 	}
 }

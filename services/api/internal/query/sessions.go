@@ -36,8 +36,8 @@ type shared struct {
 
 func newSessions(cfg Config) (*sessions, error) {
 	s := &sessions{cfg: cfg, open: make(map[string]*shared)}
-	// In use are at most as many as run; beyond those there must be one that can go.
-	s.cfg.Sessions = max(s.cfg.Sessions, cfg.Running+1)
+	// In use are at most as many as run or stall; beyond those there must be one that can go.
+	s.cfg.Sessions = max(s.cfg.Sessions, cfg.Running+stallsOf(cfg.Running)+1)
 	if cfg.TempRoot == "" {
 		return s, nil
 	}
@@ -102,7 +102,7 @@ func (s *sessions) start(entry *shared, views []lake.View, number int) {
 	go func() {
 		defer close(entry.ready)
 		o := lake.SessionOptions{
-			Views: views, MemoryBytes: s.cfg.MemoryBytes / int64(s.cfg.Running), Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes,
+			Views: views, MemoryBytes: s.cfg.share(), Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes,
 		}
 		if s.scratch != nil {
 			o.TempDir = filepath.Join(s.scratch.Dir, strconv.Itoa(number))
