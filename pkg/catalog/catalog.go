@@ -5,6 +5,7 @@ package catalog
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -156,7 +157,7 @@ func ValidSourceName(name string) error {
 func ValidTableName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("the table name is empty")
+		return errors.New("the table name is empty")
 	case len(name) > MaxTableName:
 		return fmt.Errorf("table name %.40q… is %d bytes long; the limit is %d", name, len(name), MaxTableName)
 	case strings.HasPrefix(name, "."):

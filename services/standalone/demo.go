@@ -149,8 +149,10 @@ func (d *demo) prepare(ctx context.Context, size string, seed uint64) error {
 	return lake.WriteFileAtomic(stamp, []byte(wanted), 0o644)
 }
 
+func (d *demo) passwordFile() string { return filepath.Join(d.dir, "admin-password") }
+
 func (d *demo) keepPassword() error {
-	path := filepath.Join(d.dir, "admin-password")
+	path := d.passwordFile()
 	if raw, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(raw))) > 0 {
 		d.password = strings.TrimSpace(string(raw))
 		return nil
@@ -184,12 +186,12 @@ Agnes serves %[1]d tables on %[2]s  (its API: %[2]s/docs)
 
 Try, in another terminal:
 
-  %[5]s login --server %[2]s --email %[3]s --password %[4]s
+  %[5]s login --server %[2]s --email %[3]s --password-stdin < %[8]s
   %[5]s sync --workspace %[6]s
   %[5]s query --workspace %[6]s "SELECT channel, count(*) AS sessions, avg(clicked::INT) AS click_through FROM web_sessions GROUP BY channel ORDER BY sessions DESC"
 
 Drop a CSV file into %[7]s and it becomes a table. Stop with Ctrl-C.
-`, tables, url, demoAdmin, d.password, self, workspace, relative(filepath.Join(d.dir, "files")))
+`, tables, url, demoAdmin, d.password, self, workspace, relative(filepath.Join(d.dir, "files")), relative(d.passwordFile()))
 	return err
 }
 

@@ -139,7 +139,7 @@ func (h *house) sync(what client.SyncRequest) client.Run {
 		h.t.Fatal(err)
 	}
 	for began := time.Now(); time.Since(began) < soon; time.Sleep(20 * time.Millisecond) {
-		run, err := h.admin.Run(h.t.Context(), trigger.IDs()[0])
+		run, err := h.admin.Run(h.t.Context(), trigger.RunID)
 		if err != nil {
 			h.t.Fatal(err)
 		}
