@@ -4,29 +4,28 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"slices"
 
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
 
 // million is a table of a million rows and eight columns.
-func million(b testing.TB) (*Engine, *Scope, *lake.DB, string) {
-	b.Helper()
-	dir := b.TempDir()
-	v := tableOf(b, dir, "million", `SELECT i AS id, 'customer ' || (i % 1000) AS customer, i % 7 AS kind, i * 1.25 AS amount, (i * 3)::DECIMAL(18,2) AS price,
+func million(tb testing.TB) (*Engine, *Scope, *lake.DB, string) {
+	tb.Helper()
+	dir := tb.TempDir()
+	v := tableOf(tb, dir, "million", `SELECT i AS id, 'customer ' || (i % 1000) AS customer, i % 7 AS kind, i * 1.25 AS amount, (i * 3)::DECIMAL(18,2) AS price,
 		DATE '2020-01-01' + (i % 2000)::INTEGER AS day, TIMESTAMP '2020-01-01' + INTERVAL (i) SECOND AS seen, i % 3 = 0 AS paid FROM range(1000000) r(i)`)
-	return engine(b, Config{}), NewScope("million", []lake.View{v}), duck(b), v.Files[0]
+	return engine(tb, Config{}), NewScope("million", []lake.View{v}), duck(tb), v.Files[0]
 }
 
-func mustRun(b testing.TB, e *Engine, scope *Scope, user, media, sql string) Summary {
-	b.Helper()
+func mustRun(tb testing.TB, e *Engine, scope *Scope, user, media, sql string) Summary {
+	tb.Helper()
 	s, err := e.Run(context.Background(), Request{User: user, Scope: scope, SQL: sql, MediaType: media}, func() io.Writer { return io.Discard })
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

@@ -85,7 +85,8 @@ func newJSON(r *lake.Result, out *sink) encoder {
 }
 
 func (e *jsonRows) begin() error {
-	b := append(e.out.buf, `{"columns":[`...)
+	b := e.out.buf
+	b = append(b, `{"columns":[`...)
 	for i, c := range e.columns {
 		b = appendJSONString(comma(b, i), c.Name)
 	}
@@ -93,7 +94,8 @@ func (e *jsonRows) begin() error {
 	for i, c := range e.columns {
 		b = appendJSONString(comma(b, i), c.Type)
 	}
-	e.out.buf = append(b, `],"rows":[`...)
+	b = append(b, `],"rows":[`...)
+	e.out.buf = b
 	return nil
 }
 
@@ -126,9 +128,11 @@ func (e *jsonRows) batch(batch arrow.RecordBatch) error {
 }
 
 func (e *jsonRows) end(rows int64, truncated bool) error {
-	b := strconv.AppendInt(append(e.out.buf, `],"row_count":`...), rows, 10)
+	b := e.out.buf
+	b = strconv.AppendInt(append(b, `],"row_count":`...), rows, 10)
 	b = strconv.AppendBool(append(b, `,"truncated":`...), truncated)
-	e.out.buf = append(b, "}\n"...)
+	b = append(b, "}\n"...)
+	e.out.buf = b
 	return nil
 }
 
@@ -185,7 +189,8 @@ func (e *csvRows) begin() error {
 	for i, c := range e.columns {
 		b = appendCSVString(comma(b, i), c.Name)
 	}
-	e.out.buf = append(b, csvNewline...)
+	b = append(b, csvNewline...)
+	e.out.buf = b
 	return nil
 }
 

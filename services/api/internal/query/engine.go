@@ -19,7 +19,7 @@ type Config struct {
 	// TempRoot is where sessions spill: a folder that lake.SweepScratch sweeps. Empty: nothing is
 	// spilled, and what needs more memory fails.
 	TempRoot string
-	// MemoryBytes bounds DuckDB over all queries that run at once; zero means 2 GiB.
+	// MemoryBytes bounds DuckDB over all queries that run at once; zero means a quarter of the machine's.
 	MemoryBytes int64
 	// TempBytes bounds what one session spills; zero means lake's default.
 	TempBytes int64
@@ -50,7 +50,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.MemoryBytes <= 0 {
-		c.MemoryBytes = 2 << 30
+		c.MemoryBytes = defaultMemory()
 	}
 	set(&c.PerUser, runtime.NumCPU())
 	set(&c.Running, 3*c.PerUser)

@@ -21,61 +21,61 @@ import (
 )
 
 // duck is a DuckDB that nothing holds back.
-func duck(t testing.TB) *lake.DB {
-	t.Helper()
+func duck(tb testing.TB) *lake.DB {
+	tb.Helper()
 	db, err := lake.Open(context.Background(), lake.Options{MemoryBytes: 1 << 30})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close() })
+	tb.Cleanup(func() { _ = db.Close() })
 	return db
 }
 
 // tableOf writes the answer of a query as a table of the source crm, and gives its view.
-func tableOf(t testing.TB, dir, name, query string) lake.View {
-	t.Helper()
-	db := duck(t)
+func tableOf(tb testing.TB, dir, name, query string) lake.View {
+	tb.Helper()
+	db := duck(tb)
 	part := filepath.Join(dir, name+".parquet")
 	if _, err := db.ExecContext(context.Background(), "COPY ("+query+") TO "+lake.QuoteLiteral(part)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	columns, err := lake.ParquetColumns(context.Background(), db, []string{part})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return lake.View{Schema: "crm", Name: name, Aliases: []string{name}, Columns: columns, Files: []string{part}}
 }
 
-func engine(t testing.TB, cfg Config) *Engine {
-	t.Helper()
+func engine(tb testing.TB, cfg Config) *Engine {
+	tb.Helper()
 	if cfg.TempRoot == "" {
-		cfg.TempRoot = filepath.Join(t.TempDir(), "tmp")
+		cfg.TempRoot = filepath.Join(tb.TempDir(), "tmp")
 	}
 	e, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := e.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return e
 }
 
 // smallScope is a scope of two tables.
-func smallScope(t testing.TB) *Scope {
-	t.Helper()
-	dir := t.TempDir()
+func smallScope(tb testing.TB) *Scope {
+	tb.Helper()
+	dir := tb.TempDir()
 	return NewScope("small", []lake.View{
-		tableOf(t, dir, "orders", "SELECT i::BIGINT AS id, 'row ' || i AS name FROM range(3000) r(i)"),
-		tableOf(t, dir, "people", "SELECT 1 AS id, 'Ann' AS name"),
+		tableOf(tb, dir, "orders", "SELECT i::BIGINT AS id, 'row ' || i AS name FROM range(3000) r(i)"),
+		tableOf(tb, dir, "people", "SELECT 1 AS id, 'Ann' AS name"),
 		{Schema: "crm", Name: "nothing", Aliases: []string{"nothing"}, Columns: []catalog.Column{{Name: "a", Type: "INTEGER"}}},
 	})
 }
 
-func ask(t testing.TB, e *Engine, scope *Scope, media, sql string, limit int) (string, Summary, error) {
-	t.Helper()
+func ask(tb testing.TB, e *Engine, scope *Scope, media, sql string, limit int) (string, Summary, error) {
+	tb.Helper()
 	var out bytes.Buffer
 	heads := 0
 	s, err := e.Run(context.Background(), Request{User: "ann", Scope: scope, SQL: sql, MediaType: media, Limit: limit}, func() io.Writer {
@@ -83,7 +83,7 @@ func ask(t testing.TB, e *Engine, scope *Scope, media, sql string, limit int) (s
 		return &out
 	})
 	if heads > 1 || s.Started != (heads == 1) || int64(out.Len()) != s.Bytes {
-		t.Errorf("%s: %d heads, started %v, %d of %d bytes", sql, heads, s.Started, out.Len(), s.Bytes)
+		tb.Errorf("%s: %d heads, started %v, %d of %d bytes", sql, heads, s.Started, out.Len(), s.Bytes)
 	}
 	return out.String(), s, err
 }
