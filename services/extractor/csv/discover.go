@@ -114,6 +114,9 @@ type peek struct {
 
 func (p *peek) look(ctx context.Context, d *extract.DiscoveredTable) error {
 	format, err := p.format()
+	if err == nil {
+		err = p.knownTypes(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (s *source) extract(ctx context.Context, l *load, spec extract.TableSpec, w
 	defer func() { _ = os.RemoveAll(l.scratch) }()
 	last := parseToken(spec.Token)
 	var err error
-	if l.tokens, err = look(l.inputs, last); err != nil {
+	if l.tokens, err = look(ctx, l.inputs, last); err != nil {
 		return err
 	}
 	if spec.Token != "" && !spec.Force {

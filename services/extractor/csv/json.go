@@ -216,14 +216,14 @@ func (j *jsonLoad) columns() (columns []column, read []textColumn, err error) {
 		}
 		columns, read = append(columns, c), append(read, r)
 	}
-	for key, name := range j.reading.names {
-		if there[key] {
+	for _, name := range j.reading.required {
+		if there[strings.ToLower(name)] {
 			continue
 		}
 		if len(read) > 0 {
 			return nil, nil, fault.New(fault.Invalid, "columns: there is no key %q in %s", name, j.inputs[0].rel)
 		}
-		columns = append(columns, column{name: name, columnType: j.declared[key].columnType})
+		columns = append(columns, column{name: name, columnType: j.declared[strings.ToLower(name)].columnType})
 	}
 	if len(columns) == 0 {
 		for _, c := range j.previousColumns {

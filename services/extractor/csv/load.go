@@ -85,6 +85,9 @@ func (l *load) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.knownTypes(ctx); err != nil {
+		return err
+	}
 	switch kindOf(format) {
 	case naming.CSV:
 		return l.text(ctx)
@@ -92,6 +95,27 @@ func (l *load) run(ctx context.Context) error {
 		return l.json(ctx)
 	}
 	return l.parquet(ctx)
+}
+
+// knownTypes asks DuckDB for the declared types that only it knows.
+func (l *load) knownTypes(ctx context.Context) error {
+	for name, columnType := range l.reading.columns {
+		if declare(columnType, &l.reading.hints.Formats).fits != nil {
+			continue
+		}
+		err := l.Rows(ctx, "SELECT CAST(NULL AS "+columnType+")", func(func(...any) error) error { return nil })
+		switch lake.ClassOf(err) {
+		case "":
+			if err != nil {
+				return err
+			}
+		case lake.ClassCatalog, lake.ClassBinder, lake.ClassParser:
+			return fault.New(fault.Invalid, "columns: %s: there is no type %s", name, columnType)
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // write runs the query that makes the table, while it hashes the files that were not hashed yet and

@@ -57,6 +57,10 @@ type tableOptions struct {
 	TimestampFormat string            `json:"timestamp_format"`
 	OnError         string            `json:"on_error"`
 	UnionByName     *bool             `json:"union_by_name"`
+
+	// required are the columns that were named for the table itself, not as a default of the source:
+	// they must be there.
+	required []string
 }
 
 // configuredTable is an entry of `tables`.
@@ -90,6 +94,7 @@ func readOptions(cfg extract.SourceConfig) (*sourceOptions, error) {
 	for _, name := range slices.Sorted(maps.Keys(o.Tables)) {
 		t := configuredTable{tableOptions: o.inherited()}
 		err := decodeStrictly(o.Tables[name], &t)
+		t.require(o.Tables[name])
 		if err == nil {
 			_, err = t.reading()
 		}
@@ -120,8 +125,24 @@ func (o tableOptions) with(spec extract.TableSpec) (tableOptions, error) {
 		if err := spec.Decode(&o); err != nil {
 			return o, err
 		}
+		raw, err := json.Marshal(spec.Options)
+		if err != nil {
+			return o, fmt.Errorf("options of the table %s: %w", spec.Name, err)
+		}
+		o.require(raw)
 	}
 	return o, nil
+}
+
+// require notes the columns that the options of a table name.
+func (o *tableOptions) require(raw json.RawMessage) {
+	var own struct {
+		Columns map[string]string `json:"columns"`
+	}
+	if json.Unmarshal(raw, &own) != nil {
+		return // the strict decoding tells
+	}
+	o.required = append(slices.Clone(o.required), slices.Sorted(maps.Keys(own.Columns))...)
 }
 
 func decodeStrictly(raw json.RawMessage, into any) error {
@@ -139,7 +160,7 @@ type reading struct {
 	hints    records.Hints
 	encoding *charset.Encoding // nil: to be found
 	columns  map[string]string // declared types by lower-case name
-	names    map[string]string // as they were written, by lower-case name
+	required []string          // columns that must be there
 	reject   bool
 	union    bool
 }
@@ -153,7 +174,7 @@ var (
 
 // reading checks the options.
 func (o tableOptions) reading() (*reading, error) {
-	r := &reading{columns: map[string]string{}, names: map[string]string{}, union: o.UnionByName == nil || *o.UnionByName}
+	r := &reading{columns: map[string]string{}, required: o.required, union: o.UnionByName == nil || *o.UnionByName}
 	var known bool
 	if r.format, known = formats[strings.ToLower(o.Format)]; !known {
 		return nil, fmt.Errorf("format: %q is not one of csv, tsv, ndjson, json and parquet", o.Format)
@@ -177,7 +198,6 @@ func (o tableOptions) reading() (*reading, error) {
 			return nil, fmt.Errorf("columns: %q is not the name of a type", columnType)
 		}
 		r.columns[strings.ToLower(name)] = columnType
-		r.names[strings.ToLower(name)] = name
 	}
 	return r, o.text(r)
 }

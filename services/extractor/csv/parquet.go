@@ -57,8 +57,8 @@ func (l *load) parquetColumns(ctx context.Context) ([]catalog.Column, error) {
 	for _, c := range all {
 		there[strings.ToLower(c.Name)] = true
 	}
-	for key, name := range l.reading.names {
-		if !there[key] {
+	for _, name := range l.reading.required {
+		if !there[strings.ToLower(name)] {
 			return nil, fault.New(fault.Invalid, "columns: there is no column %q in %s", name, l.inputs[0].rel)
 		}
 	}
@@ -93,6 +93,9 @@ func (l *load) describeParquet(ctx context.Context, inputs []input) ([]catalog.C
 		out = append(out, c)
 		return nil
 	})
+	if lake.ClassOf(err) == lake.ClassIO && verify(l.inputs, l.tokens) == nil {
+		return nil, l.invalidParquet(err) // what it reads is not there, though the file is as it was
+	}
 	return out, l.parquetError(err)
 }
 
@@ -100,13 +103,17 @@ func (l *load) describeParquet(ctx context.Context, inputs []input) ([]catalog.C
 func (l *load) parquetError(err error) error {
 	switch lake.ClassOf(err) {
 	case "Invalid Input", "Conversion", "Out of Range", lake.ClassBinder, "Serialization", "Not implemented":
-		name := l.inputs[0].rel
-		if len(l.inputs) > 1 {
-			name = fmt.Sprintf("%s and %d more files", name, len(l.inputs)-1)
-		}
-		return fault.Wrap(err, fault.Invalid, "%s: %s", name, err)
+		return l.invalidParquet(err)
 	}
 	return err
+}
+
+func (l *load) invalidParquet(err error) error {
+	name := l.inputs[0].rel
+	if len(l.inputs) > 1 {
+		name = fmt.Sprintf("%s and %d more files", name, len(l.inputs)-1)
+	}
+	return fault.Wrap(err, fault.Invalid, "%s: the parquet data is damaged (%s)", name, err)
 }
 
 // magic looks for the mark that parquet files start and end with.

@@ -40,22 +40,38 @@ func stampOf(path string) (stamp, error) {
 // errChanged tells that a file changed while it was read.
 var errChanged = errors.New("the file changed while it was read")
 
-// fileToken is what is remembered of a file whose rows are published.
+// fileToken is what is remembered of a file whose rows are published: nothing that differs between
+// two readings of the same file.
 type fileToken struct {
 	Path string `json:"p"`
 	stamp
 	SHA256 string `json:"h"`
-	// Looked is when the stamp was taken, in nanoseconds since 1970.
-	Looked int64 `json:"t"`
 }
 
-// doubtful is the time within which a file may change twice and keep its stamp: clocks of file
-// systems are coarse.
-const doubtful = 2 * time.Second
+// Clocks of file systems are coarse: a file that changes twice between two ticks keeps its stamp. So a
+// file is read only when its last change is older than a tick. A whole second speaks for a file system
+// that counts in seconds.
+const (
+	tick       = 30 * time.Millisecond
+	coarseTick = 2100 * time.Millisecond
+)
 
-// sure tells that a file with this stamp has the content that was hashed.
-func (t fileToken) sure(s stamp) bool {
-	return t.stamp == s && t.Looked-t.Modified > int64(doubtful)
+// age waits until the stamp cannot stand for two contents.
+func (s stamp) age(ctx context.Context) error {
+	wait := tick
+	if s.Modified%int64(time.Second) == 0 {
+		wait = coarseTick
+	}
+	old := time.Since(time.Unix(0, s.Modified))
+	if old >= wait || old < -wait { // from the future: a clock that is not ours
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(wait - max(old, 0)):
+		return nil
+	}
 }
 
 // token is what a table remembers of its input.
@@ -83,21 +99,24 @@ func (t token) String() string {
 }
 
 // look takes the stamps of the files. A file that is known by its stamp has its hash as well.
-func look(inputs []input, last token) ([]fileToken, error) {
+func look(ctx context.Context, inputs []input, last token) ([]fileToken, error) {
 	known := map[string]fileToken{}
 	for _, f := range last.Files {
 		known[f.Path] = f
 	}
-	now := time.Now().UnixNano()
 	out := make([]fileToken, len(inputs))
 	for i, in := range inputs {
 		s, err := stampOf(in.path)
 		if err != nil {
 			return nil, cannotRead(in, err)
 		}
-		out[i] = fileToken{Path: in.rel, stamp: s, Looked: now}
-		if before, found := known[in.rel]; found && before.sure(s) {
+		out[i] = fileToken{Path: in.rel, stamp: s}
+		if before, found := known[in.rel]; found && before.stamp == s {
 			out[i].SHA256 = before.SHA256
+			continue
+		}
+		if err := s.age(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil

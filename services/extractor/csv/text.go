@@ -358,8 +358,8 @@ func (l *load) columns(files []*textFile) ([]column, error) {
 			return nil, err
 		}
 	}
-	for key, name := range l.reading.names {
-		if byName[key] == nil {
+	for _, name := range l.reading.required {
+		if byName[strings.ToLower(name)] == nil {
 			return nil, fault.New(fault.Invalid, "columns: there is no column %q in %s", name, files[0].rel)
 		}
 	}

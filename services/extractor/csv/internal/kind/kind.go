@@ -173,7 +173,7 @@ func exponent(v []byte, fraction bool) bool {
 	if len(v) == 0 || len(v) > 3 || digits(v) != len(v) || (!signed && !fraction) {
 		return false
 	}
-	return len(v) < 3 || v[0] < '3'
+	return len(v) < 3 || string(v) <= "307"
 }
 
 // digits counts the digits that v starts with.
