@@ -273,9 +273,14 @@ func credential(c client.Credential, from string) string {
 	return text + ", until " + c.ExpiresAt.Local().Format("2006-01-02 15:04") + left(*c.ExpiresAt)
 }
 
+// left tells how long that is, where it is soon.
 func left(until time.Time) string {
-	if d := time.Until(until); d > 0 && d < 48*time.Hour {
-		return " (" + show.Duration(d.Round(time.Minute)) + " left)"
+	switch d := time.Until(until); {
+	case d <= 0, d > 48*time.Hour:
+		return ""
+	case d < time.Hour:
+		return " (" + show.Plural(int(d/time.Minute), "minute") + " left)"
+	default:
+		return " (" + show.Plural(int(d/time.Hour), "hour") + " left)"
 	}
-	return ""
 }

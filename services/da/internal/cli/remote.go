@@ -52,8 +52,12 @@ func (a *app) queryRemote(ctx context.Context, sql string, f queryFlags) error {
 				return err
 			}
 		}
-		if stream.Truncated() {
-			a.note("The server left rows off: ask for fewer, or say how many with --limit.")
+		switch {
+		case !stream.Truncated():
+		case f.limit > 0:
+			a.note("Only the first %d rows are given: --limit 0 gives all that the server allows.", f.limit)
+		default:
+			a.note("The server left rows off: ask for fewer columns and rows, or for an aggregate.")
 		}
 		return nil
 	}, false)

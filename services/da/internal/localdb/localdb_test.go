@@ -118,7 +118,7 @@ func TestTrap_E13_ValuesKeepTheirMeaningAsJSON(t *testing.T) {
 	for sql, want := range map[string]string{
 		"SELECT 9007199254740992": "9007199254740992", "SELECT 9007199254740993": `"9007199254740993"`, "SELECT -9007199254740993": `"-9007199254740993"`,
 		"SELECT 18446744073709551615::UBIGINT": `"18446744073709551615"`, "SELECT 7::UHUGEINT": "7", "SELECT 1e30::DOUBLE": "1e30",
-		"SELECT 1.10::DECIMAL(4,2)": `"1.10"`, "SELECT 0.1::DOUBLE": "0.1", "SELECT 'nan'::DOUBLE": `"nan"`, "SELECT '-inf'::FLOAT": `"-inf"`,
+		"SELECT 1.10::DECIMAL(4,2)": `"1.10"`, "SELECT 0.1::DOUBLE": "0.1", "SELECT 'nan'::DOUBLE": `"NaN"`, "SELECT '-inf'::FLOAT": `"-Infinity"`, "SELECT 'inf'::DOUBLE": `"Infinity"`,
 		"SELECT true": "true", "SELECT DATE '2026-01-02'": `"2026-01-02"`, "SELECT TIMESTAMP '2026-01-02 03:04:05.5'": `"2026-01-02T03:04:05.5"`,
 		"SELECT TIMESTAMPTZ '2026-01-02 03:04:05+02'": `"2026-01-02T01:04:05Z"`, "SELECT TIME '03:04:05'": `"03:04:05"`, "SELECT INTERVAL 1 DAY": `"1 day"`,
 		"SELECT 'a\"b\\'": `"a\"b\\"`, "SELECT '\\x00\\xFF'::BLOB": `"AP8="`, "SELECT [1, NULL, 3]": "[1,null,3]", "SELECT {'a': [1.5], 'b': 'x'}": `{"a":[1.5],"b":"x"}`,

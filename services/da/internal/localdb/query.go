@@ -217,7 +217,8 @@ func jsonOf(name, kind string) string {
 		}
 		text = "CASE WHEN " + name + " BETWEEN " + low + " AND 9007199254740992 THEN " + number + " ELSE " + text + " END"
 	case kind == "FLOAT", kind == "DOUBLE":
-		text = "CASE WHEN isfinite(" + name + ") THEN " + number + " ELSE " + text + " END"
+		text = "CASE WHEN " + name + " IS NULL THEN NULL WHEN isfinite(" + name + ") THEN " + number +
+			" WHEN isnan(" + name + ") THEN to_json('NaN') WHEN " + name + " > 0 THEN to_json('Infinity') ELSE to_json('-Infinity') END"
 	case strings.HasPrefix(kind, "TIMESTAMP"):
 		text = "to_json(replace(regexp_replace(CAST(" + name + " AS VARCHAR), '\\+00$', 'Z'), ' ', 'T'))"
 	case kind == "BLOB":
