@@ -30,9 +30,7 @@ type house struct {
 func newHouse(t testing.TB, options string) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), keys: map[string][]string{}}
-	if err := json.Unmarshal([]byte(options), &h.options); err != nil {
-		t.Fatal(err)
-	}
+	unmarshal(t, options, &h.options)
 	if h.options["path"] == nil {
 		h.options["path"] = "../files"
 	}
@@ -177,4 +175,11 @@ func walk(t testing.TB, dir string) (out []string) {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func unmarshal(t testing.TB, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatal(err)
+	}
 }

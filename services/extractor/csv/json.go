@@ -85,13 +85,18 @@ func (j *jsonLoad) rewrite(ctx context.Context, i int) error {
 	}
 	w := bufio.NewWriterSize(out, 256<<10)
 	s := shape.NewScanner(encoding.Reader(text))
-	var good, before, bytesBefore int64
+	var good, taken, before, bytesBefore int64
 	for n := 1; s.Next(); n++ {
 		raw, line := s.Record()
 		column, reason := "", s.Problem()
 		if reason == "" {
+			column, reason = j.inspect(i, taken+1, raw)
+			if reason == "" || column != "" && j.bad[i][taken+1] == column {
+				taken++ // the number that DuckDB knows the record by
+			}
+		}
+		if reason == "" {
 			good++
-			column, reason = j.inspect(i, good, raw)
 		}
 		if reason != "" {
 			if err := aside.take(in.rel, records.Bad{Line: line, Column: column, Reason: reason, Raw: raw}); err != nil {
@@ -160,28 +165,35 @@ func oneLine(raw []byte) []byte {
 	}, raw)
 }
 
-// inspect tells why a record cannot be a row, and otherwise takes its shape.
+// inspect tells why a record cannot be a row, and otherwise takes its shape. number is the one that
+// the record had among those that were taken when DuckDB read them.
 func (j *jsonLoad) inspect(file int, number int64, raw []byte) (column, reason string) {
 	members, reason := shape.Members(raw)
 	if reason != "" {
 		return "", reason
 	}
-	misfitting := j.bad[file][number]
+	misfitting, known := j.bad[file][number]
 	for _, m := range members {
 		d, found := j.declared[strings.ToLower(m.Name)]
-		if !found || m.Null {
+		if !found || m.Null || d.fits == nil || len(m.Text) == 0 {
 			continue
 		}
-		if m.Name == misfitting {
-			return m.Name, misfit(m.Text, d.columnType)
-		}
-		if d.fits != nil && len(m.Text) > 0 {
-			if reason := d.fits(m.Text); reason != "" {
-				return m.Name, reason
-			}
+		if reason := d.fits(m.Text); reason != "" {
+			return m.Name, reason
 		}
 	}
-	return "", j.shape.Add(raw)
+	if !known {
+		return "", j.shape.Add(raw)
+	}
+	if reason := (&shape.Shape{}).Add(raw); reason != "" {
+		return "", reason
+	}
+	for _, m := range members {
+		if m.Name == misfitting {
+			return m.Name, misfit(m.Text, j.declared[strings.ToLower(m.Name)].columnType)
+		}
+	}
+	return misfitting, misfit(raw, j.declared[strings.ToLower(misfitting)].columnType)
 }
 
 // columns gives the columns of the table, and those that DuckDB reads of the files.

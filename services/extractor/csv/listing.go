@@ -68,10 +68,10 @@ func roots(base string, paths list) ([]root, error) {
 		case err == nil && info.IsDir():
 			r.dir, r.pattern, r.many = abs, "*", true
 		case err == nil || !strings.ContainsAny(written, "*?[{"):
-			if err != nil {
-				if _, there := os.Lstat(filepath.Dir(abs)); there != nil || !errors.Is(err, fs.ErrNotExist) {
-					return nil, fault.Wrap(err, fault.Unavailable, "the path %s cannot be read", written)
-				}
+			// What is not there is a file if it is called like one: then only its table is missing.
+			_, format, _ := naming.Split(filepath.Base(abs))
+			if _, above := os.Stat(filepath.Dir(abs)); err != nil && (format == "" || above != nil || !errors.Is(err, fs.ErrNotExist)) {
+				return nil, fault.Wrap(err, fault.Unavailable, "the path %s cannot be read", written)
 			}
 			r.dir, r.pattern, r.file = filepath.Dir(abs), escapePattern(filepath.Base(abs)), true
 		default:
@@ -275,6 +275,14 @@ func (s *source) fromRoot(ctx context.Context, r root, taken map[string]bool) ([
 			return nil, nil
 		}
 		return []table{t}, nil
+	}
+	if r.file && len(files) == 0 {
+		base := filepath.Base(filepath.FromSlash(r.written))
+		if _, err := os.Lstat(filepath.Join(r.dir, base)); err == nil {
+			return nil, nil // another table has it
+		}
+		stem, _, _ := naming.Split(base)
+		return []table{{name: naming.Table(stem), sourceTable: base, problem: base + ": it is not there"}}, nil
 	}
 	var out []table
 	for _, f := range files {

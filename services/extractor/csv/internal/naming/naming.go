@@ -63,10 +63,12 @@ var wildcards = regexp.MustCompile(`\*+|\?|\[[^\]]*\]|\{[^}]*\}`)
 // last element that are not numbers, such as orders for orders-2026-*.csv. It is empty where there
 // are none, as in *.csv: then every file is a table of its own.
 func Glob(pattern string) string {
-	stem, _, _ := Split(path.Base(wildcards.ReplaceAllString(pattern, " ")))
-	if i := strings.LastIndex(path.Base(pattern), "."); i >= 0 && strings.ContainsAny(path.Base(pattern)[i:], "*?[{") {
-		stem = path.Base(wildcards.ReplaceAllString(pattern, " ")) // the extension is a wildcard
-		stem = strings.TrimSuffix(strings.TrimSpace(stem), ".")
+	stem := path.Base(wildcards.ReplaceAllString(pattern, " "))
+	for again := true; again; { // extensions, and what wildcards leave of them
+		stem = strings.TrimRight(stem, " .")
+		var format, compression string
+		stem, format, compression = Split(stem)
+		again = format != "" || compression != ""
 	}
 	words := strings.FieldsFunc(stem, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	var kept []string

@@ -24,7 +24,7 @@ func TestGlob(t *testing.T) {
 	for in, want := range map[string]string{
 		"orders-2026-*.csv": "orders", "*.csv": "", "**/*.parquet": "", "*": "", "2026-*.csv": "", "a/orders_*.csv.gz": "orders",
 		"*_orders_2026.csv": "orders", "q1-sales-?.csv": "q1_sales", "orders[0-9]*.csv": "orders", "{a,b}-x-*.csv": "x",
-		"**/orders*.{csv,csv.gz}": "orders", "orders*.*": "orders", "Web Leads *.tsv": "web_leads", "orders*": "orders",
+		"**/orders*.{csv,csv.gz}": "orders", "orders*.*": "orders", "Web Leads *.tsv": "web_leads", "orders*": "orders", "orders-*.csv*": "orders", "orders*.csv.*": "orders", "a*.{csv,tsv}.gz": "a",
 	} {
 		if got := Glob(in); got != want {
 			t.Errorf("Glob(%q) = %q, want %q", in, got, want)
