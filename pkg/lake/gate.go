@@ -3,6 +3,7 @@ package lake
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
@@ -122,7 +123,27 @@ var changers = []string{
 
 // mayChange tells whether a statement has the name of a changer in it, or runs a text that it puts
 // together itself, which query() does.
-var mayChange = regexp.MustCompile(`(?i)` + strings.Join(changers, "|") + `|query"?[\s\p{Z}\x{200B}\x{FEFF}]*(?:\(|/\*|--)`)
+var mayChange = regexp.MustCompile(`(?i)` + strings.Join(changers, "|") + `|query"?\W*(?:\(|/\*|--)`)
+
+// changerCalled is the changer that a statement calls by its name; "" where it calls none.
+func changerCalled(query string) string {
+	last := ""
+	for lex := (lexer{sql: query}); ; {
+		t, ok := lex.next()
+		if !ok {
+			return ""
+		}
+		if last != "" && query[t.start:t.end] == "(" {
+			return last
+		}
+		last = ""
+		if t.kind == tokenWord || t.kind == tokenQuoted {
+			if word := strings.ToLower(t.text(query)); slices.Contains(changers, word) {
+				last = word
+			}
+		}
+	}
+}
 
 // admit prepares a statement where it only reads.
 func admit(conn mapping.Connection, text string) (mapping.PreparedStatement, error) {
@@ -163,13 +184,17 @@ func check(conn mapping.Connection, statement mapping.PreparedStatement, query s
 	if !mayChange.MatchString(query) {
 		return nil
 	}
+	const refused = "the function %s is not for queries: it changes the session"
+	if name := changerCalled(query); name != "" {
+		return fault.New(fault.Invalid, refused, name)
+	}
 	plan, err := planOf(conn, query)
 	if err != nil {
 		return err
 	}
 	for _, name := range changers {
 		if strings.Contains(plan, `"`+strings.ToUpper(name)) {
-			return fault.New(fault.Invalid, "the function %s is not for queries: it changes the session", name)
+			return fault.New(fault.Invalid, refused, name)
 		}
 	}
 	return nil

@@ -136,11 +136,14 @@ func TestTrap_P2_TheGateRefusesWhatWrites(t *testing.T) {
 		"MERGE INTO orders USING orders AS o ON true WHEN MATCHED THEN DELETE", "WITH x AS (DELETE FROM orders RETURNING *) SELECT * FROM x",
 		"SET memory_limit = '1TB'", "RESET threads", "SET VARIABLE x = 1", "SET search_path = 'crm'", "PRAGMA version", "PRAGMA show_tables", "PRAGMA table_info('orders')", "PRAGMA disable_optimizer",
 		"PRAGMA enable_profiling", "PRAGMA threads = 8", "CALL pragma_version()", "CALL enable_logging()", "LOAD icu", "INSTALL httpfs", "PREPARE p AS SELECT 1", "EXECUTE p", "BEGIN", "COMMIT",
-		"CREATE SECRET (TYPE s3)", "SELECT $1", "SELECT ?", "SELECT 1\x00; DROP VIEW orders", "", ";", "-- nothing", "EXPLAIN", "EXPLAIN  EXPLAIN SELECT 1", "EXPLAIN PRAGMA version",
+		"CREATE SECRET (TYPE s3)", "SELECT $1", "SELECT ?", "SELECT 1\x00; DROP VIEW orders", "", ";", "-- nothing", "EXPLAIN", "EXPLAIN (FORMAT json) EXPLAIN SELECT 1", "EXPLAIN PRAGMA version",
 		"FROM enable_logging()", `SELECT * FROM "Enable_Logging" ()`, "FROM system.main.enable_logging()", "FROM query('FROM enable_' || 'logging()')", "FROM query /* */ ('FROM enable_' || 'logging()')",
 		`FROM "query" ('FROM enable_' || 'logging()')`, "SELECT (SELECT count(*) FROM disable_logging())", "WITH a AS MATERIALIZED (FROM enable_profiling()) FROM a", "EXPLAIN ANALYZE FROM enable_logging()",
 		"FROM query('FROM query(''FROM enable_'' || ''logging()'')')", "FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))", "FROM checkpoint()", "FROM force_checkpoint()",
-		"FROM truncate_duckdb_logs()", "FROM enable_peg_parser()", "SUMMARIZE FROM enable_logging()",
+		"FROM truncate_duckdb_logs()", "FROM query\v('FROM enable_' || 'logging()')", "FROM query\u00a0('FROM enable_' || 'logging()')", "DESCRIBE FROM enable_logging()",
+		"SELECT (SELECT count(*) FROM query('FROM enable_' || 'logging()') e WHERE e.Success = (o.id = 1)) FROM orders o", "WITH RECURSIVE r AS (SELECT 1 UNION ALL FROM query('FROM enable_' || 'logging()')) FROM r",
+		"SELECT * FROM orders o, LATERAL (SELECT * FROM query('FROM enable_' || 'logging()') WHERE o.id >= 0)", "SELECT * FROM orders WHERE EXISTS (FROM query('FROM enable_' || 'logging()'))",
+		"SELECT * FROM orders WHERE id IN (SELECT 1 FROM query('FROM enable_' || 'logging()'))", "SELECT 1 UNION ALL SELECT 2 FROM query('FROM enable_' || 'logging()')", "FROM enable_peg_parser()", "SUMMARIZE FROM enable_logging()",
 	} {
 		sql = strings.ReplaceAll(strings.ReplaceAll(sql, "GRANTED", granted), "DIR", dir)
 		if out, err := ask(t, s, sql); err == nil {
