@@ -42,7 +42,9 @@ const (
 	defaultRetryMax    = 5 * time.Minute
 	defaultAckWait     = 20 * time.Second
 	maxAckPending      = 20_000           // delayed redeliveries count: a full house would stop the rest
-	idleTime           = 25 * time.Second // after which a pull that got nothing is renewed
+	idleTime           = 10 * time.Second // after which a pull that got nothing is renewed
+	firstTick          = 20 * time.Millisecond
+	tick               = time.Second
 	pullExpiry         = 60 * time.Second
 	declareAttempt     = 5 * time.Second
 	hardGrace          = 5 * time.Second // for handlers to notice that their context ended
@@ -329,12 +331,21 @@ func (p *pump[M]) giveBack(it jetstream.MessagesContext) {
 	}
 }
 
-// next takes one message.
+// next takes one message, or tells that none came for long. It asks the iterator anew from time to
+// time: where a message comes back before the iterator has finished sending its pull, it forgets to
+// send the next one (nats.go 1.55), and notices when it is asked again.
 func (p *pump[M]) next(it jetstream.MessagesContext) (jetstream.Msg, error) {
-	msg, err := it.Next(jetstream.NextMaxWait(idleTime))
-	if err == nil && p.softCtx.Err() != nil {
-		_ = msg.Nak()
-		return nil, context.Canceled
+	patience := firstTick
+	for idle := time.Duration(0); ; idle += patience {
+		msg, err := it.Next(jetstream.NextMaxWait(patience))
+		switch {
+		case err == nil && p.softCtx.Err() != nil:
+			_ = msg.Nak()
+			return nil, context.Canceled
+		case isTimeout(err) && idle < idleTime:
+			patience = tick
+			continue
+		}
+		return msg, err
 	}
-	return msg, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -79,6 +80,9 @@ func eventLogger(ctx context.Context, log zerolog.Logger, id, source string) con
 	fields := log.With().Str("event_id", id)
 	if source != "" {
 		fields = fields.Str("source", source)
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		fields = fields.Str("trace_id", span.TraceID().String())
 	}
 	return fields.Logger().WithContext(ctx)
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -66,7 +65,7 @@ func Publish[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], source 
 	msg.Header.Set(headerTime, p.at.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set(headerSpecVersion, specVersion)
 	msg.Header.Set(nats.MsgIdHdr, p.id)
-	propagation.TraceContext{}.Inject(ctx, carrier(msg.Header))
+	injectTrace(ctx, msg.Header)
 	if !kind.Stored() {
 		if err := b.conn.PublishMsg(msg); err != nil {
 			return publishError(err)

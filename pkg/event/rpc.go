@@ -39,7 +39,7 @@ func Call[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, Re
 		return none, err
 	}
 	msg.Header.Set(headerTimeout, strconv.FormatInt(time.Until(deadline).Milliseconds(), 10))
-	propagation.TraceContext{}.Inject(ctx, carrier(msg.Header))
+	injectTrace(ctx, msg.Header)
 	reply, err := b.conn.RequestMsgWithContext(ctx, msg)
 	switch {
 	case errors.Is(err, context.Canceled):

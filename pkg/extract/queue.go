@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
@@ -124,7 +125,9 @@ func merged(batch []*waiting) (request *agnesv1.ExtractRequested, ids []string) 
 // serve runs once for a batch and announces what came of it.
 func (q *queue) serve(soft context.Context, batch []*waiting) error {
 	request, ids := merged(batch)
-	ctx := q.log(q.rt.hard, ids)
+	// A run that stands for several requests goes on with the trace of the first.
+	traced := trace.ContextWithSpanContext(q.rt.hard, trace.SpanContextFromContext(batch[0].ctx))
+	ctx := q.log(traced, ids)
 	started := time.Now()
 	ready, err := q.runWhenFree(soft, ctx, request, ids)
 	q.rt.ran(q.source.Name, time.Since(started), ready, err)

@@ -3,6 +3,8 @@ package orchestrator
 import (
 	"context"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
@@ -18,5 +20,5 @@ func (r *runner) extractReady(ctx context.Context, e event.Event[*agnesv1.Extrac
 	if e.Source == "" {
 		return fault.New(fault.Invalid, "extract.ready names no source: publish it as agnes.v1.extract.ready.<source>")
 	}
-	return r.rebuilds.Do(ctx, e.Source, request{runIDs: e.Payload.GetRunIds()})
+	return r.rebuilds.Do(ctx, e.Source, request{runIDs: e.Payload.GetRunIds(), span: trace.SpanContextFromContext(ctx)})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -32,8 +33,11 @@ type Config struct {
 	NoProfiles bool          `envconfig:"AGNES_ORCHESTRATOR_NO_PROFILES" default:"false" desc:"publish no table profiles"`
 }
 
-// request is one reason to rebuild a source: the sync runs that wait for it.
-type request struct{ runIDs []string }
+// request is one reason to rebuild a source: the sync runs that wait for it, and the trace it belongs to.
+type request struct {
+	runIDs []string
+	span   trace.SpanContext
+}
 
 // runner is one running service.
 type runner struct {
@@ -121,6 +125,8 @@ func (r *runner) rebuild(ctx context.Context, source string, requests []request)
 			}
 		}
 	}
+	// A rebuild that stands for several requests goes on with the trace of the first.
+	ctx = trace.ContextWithSpanContext(ctx, requests[0].span)
 	result, err := r.o.RebuildSource(ctx, source, runIDs...)
 	if err != nil {
 		return err
