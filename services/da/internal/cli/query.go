@@ -166,8 +166,11 @@ func (a *app) queryLocal(ctx context.Context, sql string, f queryFlags) error {
 		}, true)
 	}
 	q := localdb.Question{SQL: sql, Write: f.write}
-	if f.format == formatJSON || f.format == formatNDJSON {
+	switch f.format {
+	case formatJSON, formatNDJSON:
 		q.Form = localdb.JSON
+	case formatCSV:
+		q.Form = localdb.Plain
 	}
 	if f.limit > 0 {
 		q.Limit = f.limit + 1 // one more tells whether rows were left off

@@ -26,8 +26,9 @@ type Form int
 
 // The forms.
 const (
-	Text Form = iota // as DuckDB shows them
-	JSON             // as JSON values, without losing digits
+	Text  Form = iota // as DuckDB shows them
+	Plain             // as the server's CSV has them
+	JSON              // as JSON values, without losing digits
 )
 
 // Value is one value of a row, written.
@@ -129,9 +130,13 @@ func stream(ctx context.Context, db *lake.DB, statement string, columns []catalo
 	names, values := make([]string, len(columns)), make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = "c" + strconv.Itoa(i)
-		values[i] = "CAST(" + names[i] + " AS VARCHAR)"
-		if q.Form == JSON {
+		switch q.Form {
+		case JSON:
 			values[i] = jsonOf(names[i], c.Type)
+		case Plain:
+			values[i] = plainOf(names[i], c.Type)
+		case Text:
+			values[i] = "CAST(" + names[i] + " AS VARCHAR)"
 		}
 		values[i] += " AS " + names[i]
 	}
@@ -143,7 +148,7 @@ func stream(ctx context.Context, db *lake.DB, statement string, columns []catalo
 	if err != nil {
 		return nil, err
 	}
-	b := &batches{reader: reader, columns: columns, json: q.Form == JSON, row: make([]Value, len(columns))}
+	b := &batches{reader: reader, columns: columns, json: q.Form != Text, row: make([]Value, len(columns))}
 	return &Rows{Columns: columns, next: b.next, close: reader.Release}, nil
 }
 
@@ -151,10 +156,11 @@ func stream(ctx context.Context, db *lake.DB, statement string, columns []catalo
 type batches struct {
 	reader  array.RecordReader
 	columns []catalog.Column
-	json    bool
-	texts   []texts
-	at, n   int
-	row     []Value
+	// json: nested values are JSON.
+	json  bool
+	texts []texts
+	at, n int
+	row   []Value
 }
 
 // texts is what Arrow's arrays of strings have in common.
@@ -181,7 +187,7 @@ func (b *batches) next() ([]Value, error) {
 		}
 		// The batch goes away before the row is used up by whoever keeps it.
 		b.row[i].Text = strings.Clone(t.Value(b.at))
-		if b.json && strings.ContainsAny(b.columns[i].Type, "([") {
+		if b.json && nested(b.columns[i].Type) {
 			b.row[i].Text = plainJSON(b.row[i].Text)
 		}
 	}
@@ -201,14 +207,30 @@ func (b *batches) take(batch arrow.RecordBatch) error {
 	return nil
 }
 
+// plainOf writes a column as text, as the server's CSV has it.
+func plainOf(name, kind string) string {
+	text := "CAST(" + name + " AS VARCHAR)"
+	switch {
+	case kind == "FLOAT", kind == "DOUBLE":
+		return "CASE WHEN isnan(" + name + ") THEN 'NaN' WHEN isinf(" + name + ") THEN replace(" + text + ", 'inf', 'Infinity') ELSE CAST(to_json(" + name + ") AS VARCHAR) END"
+	case strings.HasPrefix(kind, "TIMESTAMP"):
+		return "replace(regexp_replace(" + text + ", '\\+00$', 'Z'), ' ', 'T')"
+	case kind == "BLOB":
+		return "base64(" + name + ")"
+	case nested(kind):
+		return "CAST(to_json(" + name + ") AS VARCHAR)"
+	}
+	return text
+}
+
 // jsonOf writes a column as JSON, as the server does: what a JSON number cannot hold for every reader is
 // text.
 func jsonOf(name, kind string) string {
-	text := "to_json(CAST(" + name + " AS VARCHAR))"
+	text := "to_json(" + plainOf(name, kind) + ")"
 	number := "to_json(" + name + ")"
 	switch {
 	case kind == "BOOLEAN", kind == "TINYINT", kind == "SMALLINT", kind == "INTEGER",
-		kind == "UTINYINT", kind == "USMALLINT", kind == "UINTEGER":
+		kind == "UTINYINT", kind == "USMALLINT", kind == "UINTEGER", kind == "JSON", nested(kind):
 		text = number
 	case kind == "BIGINT", kind == "UBIGINT", kind == "HUGEINT", kind == "UHUGEINT":
 		low := "-9007199254740992"
@@ -217,16 +239,14 @@ func jsonOf(name, kind string) string {
 		}
 		text = "CASE WHEN " + name + " BETWEEN " + low + " AND 9007199254740992 THEN " + number + " ELSE " + text + " END"
 	case kind == "FLOAT", kind == "DOUBLE":
-		text = "CASE WHEN " + name + " IS NULL THEN NULL WHEN isfinite(" + name + ") THEN " + number +
-			" WHEN isnan(" + name + ") THEN to_json('NaN') WHEN " + name + " > 0 THEN to_json('Infinity') ELSE to_json('-Infinity') END"
-	case strings.HasPrefix(kind, "TIMESTAMP"):
-		text = "to_json(replace(regexp_replace(CAST(" + name + " AS VARCHAR), '\\+00$', 'Z'), ' ', 'T'))"
-	case kind == "BLOB":
-		text = "to_json(base64(" + name + "))"
-	case kind == "JSON", strings.HasPrefix(kind, "STRUCT("), strings.HasPrefix(kind, "MAP("), strings.HasPrefix(kind, "UNION("), strings.HasSuffix(kind, "]"):
-		text = number
+		text = "CASE WHEN isfinite(" + name + ") THEN " + number + " ELSE " + text + " END"
 	}
 	return "CAST(" + text + " AS VARCHAR)"
+}
+
+// nested tells the types whose values hold others.
+func nested(kind string) bool {
+	return strings.HasPrefix(kind, "STRUCT(") || strings.HasPrefix(kind, "MAP(") || strings.HasPrefix(kind, "UNION(") || strings.HasSuffix(kind, "]")
 }
 
 // plainJSON makes DuckDB's JSON of nested values JSON: not-a-number and the infinities become texts.
