@@ -56,7 +56,7 @@ func readAll(r array.RecordReader) (string, error) {
 			for _, column := range batch.Columns() {
 				values = append(values, column.ValueStr(row))
 			}
-			lines = append(lines, strings.Join(values, "|"))
+			lines = append(lines, strings.Clone(strings.Join(values, "|"))) // one value alone is the batch's own memory
 		}
 	}
 	return strings.Join(lines, "\n"), r.Err()
