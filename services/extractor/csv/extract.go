@@ -14,8 +14,8 @@ import (
 	"github.com/agnes-platform/agnes/services/extractor/csv/internal/naming"
 )
 
-// directFloor is the size in bytes from which a file is read where it lies. What is smaller is copied
-// into scratch in one go, so that what is read cannot change.
+// directFloor is the default of source.directFloor. What is smaller is copied into scratch in one go,
+// so that what DuckDB reads cannot change.
 const directFloor = 16 << 20
 
 // changeTries is how often files that change while they are read are read again.
@@ -44,7 +44,7 @@ func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract
 	}
 	w.SetDescription(t.configured.Description)
 	for try := 1; ; try++ {
-		l, err := newLoad(spec, w, how, t.inputs)
+		l, err := s.newLoad(spec, w, how, t.inputs)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract
 }
 
 // newLoad prepares one reading of the files.
-func newLoad(spec extract.TableSpec, w *extract.TableWriter, how *reading, inputs []input) (*load, error) {
+func (s *source) newLoad(spec extract.TableSpec, w *extract.TableWriter, how *reading, inputs []input) (*load, error) {
 	dir, err := w.ScratchDir()
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func newLoad(spec extract.TableSpec, w *extract.TableWriter, how *reading, input
 		return nil, fault.Wrap(err, fault.Unavailable, "there is no scratch space")
 	}
 	l := &load{
-		engine: w, reading: how, inputs: inputs, scratch: scratch, directFloor: directFloor,
+		engine: w, reading: how, inputs: inputs, scratch: scratch, directFloor: s.directFloor,
 		workers: min(runtime.NumCPU(), 8), previous: map[string]string{},
 		rejects: rejects{scratch: scratch, on: how.reject},
 	}

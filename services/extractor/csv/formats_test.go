@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
 func gzipped(s string) string {
@@ -46,42 +49,80 @@ type one struct {
 	rejects                      []string
 }
 
+// check runs the cases, each through scratch and where its file lies. Those without options share a
+// source: none of them hinders another.
 func check(t *testing.T, cases []one) {
 	t.Helper()
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+	for floor, how := range map[int64]string{directFloor: "through scratch", 0: "where it lies"} {
+		var shared []one
+		for _, c := range cases {
+			direct := strings.HasSuffix(c.file, ".csv") || strings.HasSuffix(c.file, ".tsv")
+			switch {
+			case floor == 0 && !direct:
+			case c.options == "":
+				shared = append(shared, c)
+			default:
+				t.Run(c.name+", "+how, func(t *testing.T) {
+					t.Parallel()
+					runTogether(t, c.options, floor, []one{c})
+				})
+			}
+		}
+		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			if c.options == "" {
-				c.options = "{}"
-			}
-			h := newHouse(t, c.options)
-			h.put(c.file, c.content)
-			h.put("good.csv", "a\n1\n")
-			name := strings.SplitN(c.file, ".", 2)[0]
-			out := h.run()
-			if got := outcome(out["good"]); got != "updated" {
-				t.Errorf("the other table: %s", got)
-			}
-			want := c.outcome
-			if want == "" {
-				want = "updated"
-			}
-			start, open := strings.CutSuffix(want, "(…")
-			if got := outcome(out[name]); got != want && (!open || !strings.HasPrefix(got, start)) {
-				t.Errorf("outcome\n got %s\nwant %s", got, want)
-			}
-			columns, rows := h.table(name)
-			if columns != c.columns {
-				t.Errorf("columns\n got %s\nwant %s", columns, c.columns)
-			}
-			if d := cmp.Diff(c.rows, rows); d != "" {
-				t.Error(d)
-			}
-			_, rejects := h.table(name + "__rejects")
-			if d := cmp.Diff(c.rejects, rejects); d != "" {
-				t.Error(d)
-			}
+			runTogether(t, "{}", floor, shared)
 		})
+	}
+}
+
+func runTogether(t *testing.T, options string, floor int64, cases []one) {
+	t.Helper()
+	h := newHouse(t, options)
+	h.directFloor = floor
+	h.put("good.csv", "a\n1\n")
+	for i := range cases {
+		c := &cases[i]
+		if len(cases) > 1 { // a file of its own: t.csv becomes t7.csv
+			stem, ext, _ := strings.Cut(c.file, ".")
+			number := func(s string) string { return strings.ReplaceAll(s, c.file, fmt.Sprintf("%s%d.%s", stem, i, ext)) }
+			c.outcome, c.rejects = number(c.outcome), slices.Clone(c.rejects)
+			for k := range c.rejects {
+				c.rejects[k] = number(c.rejects[k])
+			}
+			c.file = number(c.file)
+		}
+		h.put(c.file, c.content)
+	}
+	out := h.run()
+	if got := outcome(out["good"]); got != "updated" {
+		t.Errorf("the table that nothing is wrong with: %s", got)
+	}
+	for _, c := range cases {
+		c.verify(t, h, out)
+	}
+}
+
+func (c one) verify(t *testing.T, h *house, out map[string]*agnesv1.TableOutcome) {
+	t.Helper()
+	name, _, _ := strings.Cut(c.file, ".")
+	want := c.outcome
+	if want == "" {
+		want = "updated"
+	}
+	start, open := strings.CutSuffix(want, "(…")
+	if got := outcome(out[name]); got != want && (!open || !strings.HasPrefix(got, start)) {
+		t.Errorf("%s: outcome\n got %s\nwant %s", c.name, got, want)
+	}
+	columns, rows := h.table(name)
+	if columns != c.columns {
+		t.Errorf("%s: columns\n got %s\nwant %s", c.name, columns, c.columns)
+	}
+	if d := cmp.Diff(c.rows, rows); d != "" {
+		t.Errorf("%s: %s", c.name, d)
+	}
+	_, rejects := h.table(name + "__rejects")
+	if d := cmp.Diff(c.rejects, rejects); d != "" {
+		t.Errorf("%s: %s", c.name, d)
 	}
 }
 

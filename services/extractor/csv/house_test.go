@@ -24,12 +24,17 @@ type house struct {
 	keys map[string][]string
 	// registered are tables that the registry has beyond those that were discovered.
 	registered []*agnesv1.RegisteredTable
+	// directFloor is that of the source.
+	directFloor int64
+
+	version *extract.Version // that table reads, until the next run
+	db      *lake.DB
 }
 
 // newHouse makes a source over the folder files, with options in YAML's JSON.
 func newHouse(t testing.TB, options string) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), keys: map[string][]string{}}
+	h := &house{t: t, dir: t.TempDir(), keys: map[string][]string{}, directFloor: directFloor}
 	unmarshal(t, options, &h.options)
 	if h.options["path"] == nil {
 		h.options["path"] = "../files"
@@ -97,10 +102,18 @@ func (h *house) run(change ...func(*extract.RunConfig)) map[string]*agnesv1.Tabl
 			Name: d.Name, Source: "shop", SourceTable: d.SourceTable, PrimaryKey: h.keys[d.Name], Description: d.Description,
 		})
 	}
-	cfg := extract.RunConfig{Connector: Connector, Source: h.source(), Registry: append(registry, h.registered...), Limits: extract.Limits{Threads: 2}}
+	connector := extract.Connector{Type: Type, Open: func(ctx context.Context, cfg extract.SourceConfig) (extract.Source, error) {
+		src, err := Connector.Open(ctx, cfg)
+		if err == nil {
+			src.(*source).directFloor = h.directFloor
+		}
+		return src, err
+	}}
+	cfg := extract.RunConfig{Connector: connector, Source: h.source(), Registry: append(registry, h.registered...), Limits: extract.Limits{Threads: 2}}
 	for _, c := range change {
 		c(&cfg)
 	}
+	h.version = nil
 	ready, err := extract.Run(context.Background(), cfg)
 	if err != nil {
 		h.t.Fatal(err)
@@ -115,38 +128,52 @@ func (h *house) run(change ...func(*extract.RunConfig)) map[string]*agnesv1.Tabl
 // table gives columns with their types, and rows as JSON, in the order of the table.
 func (h *house) table(name string) (columns string, rows []string) {
 	h.t.Helper()
-	v, err := extract.OpenVersion(context.Background(), filepath.Join(h.dir, "data"), "shop")
-	if err != nil {
-		h.t.Fatal(err)
+	if h.version == nil {
+		v, err := extract.OpenVersion(context.Background(), filepath.Join(h.dir, "data"), "shop")
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.version = v
 	}
-	for _, t := range v.Tables {
-		if t.Name != name {
-			continue
+	for _, t := range h.version.Tables {
+		if t.Name == name {
+			var list []string
+			for _, c := range t.Columns {
+				list = append(list, c.Name+" "+c.Type)
+			}
+			return strings.Join(list, ", "), h.query("SELECT CAST(to_json(r) AS VARCHAR) FROM read_parquet(" + lake.QuoteList(t.Files) + ") r")
 		}
-		var list []string
-		for _, c := range t.Columns {
-			list = append(list, c.Name+" "+c.Type)
-		}
+	}
+	return "", nil
+}
+
+// query gives the texts of a query in DuckDB.
+func (h *house) query(query string) (out []string) {
+	h.t.Helper()
+	if h.db == nil {
 		db, err := lake.Open(context.Background(), lake.Options{Threads: 1})
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		defer func() { _ = db.Close() }()
-		result, err := db.Query("SELECT CAST(to_json(r) AS VARCHAR) FROM read_parquet(" + lake.QuoteList(t.Files) + ") r")
-		if err != nil {
+		h.t.Cleanup(func() { _ = db.Close() })
+		h.db = db
+	}
+	rows, err := h.db.Query(query)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var row string
+		if err := rows.Scan(&row); err != nil {
 			h.t.Fatal(err)
 		}
-		defer func() { _ = result.Close() }()
-		for result.Next() {
-			var row string
-			if err := result.Scan(&row); err != nil {
-				h.t.Fatal(err)
-			}
-			rows = append(rows, row)
-		}
-		return strings.Join(list, ", "), rows
+		out = append(out, row)
 	}
-	return "", nil
+	if err := rows.Err(); err != nil {
+		h.t.Fatal(err)
+	}
+	return out
 }
 
 // outcome writes what became of a table.

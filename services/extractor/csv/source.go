@@ -17,6 +17,8 @@ var Connector = extract.Connector{Type: Type, Open: open}
 type source struct {
 	cfg     extract.SourceConfig
 	options *sourceOptions
+	// directFloor is the size in bytes from which a file is read where it lies.
+	directFloor int64
 
 	mu     sync.Mutex
 	listed []table
@@ -43,7 +45,7 @@ func open(_ context.Context, cfg extract.SourceConfig) (extract.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{cfg: cfg, options: o}, nil
+	return &source{cfg: cfg, options: o, directFloor: directFloor}, nil
 }
 
 // Close has nothing to release.

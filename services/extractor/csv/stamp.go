@@ -177,7 +177,7 @@ func verify(inputs []input, tokens []fileToken) error {
 // settle waits until the files have kept their stamps for a while, or for so long that they will
 // not soon.
 func settle(ctx context.Context, inputs []input) error {
-	const quiet, patience = 500 * time.Millisecond, 5 * time.Second
+	const pause, patience = 250 * time.Millisecond, 2 * time.Second
 	deadline := time.Now().Add(patience)
 	var last []stamp
 	for {
@@ -193,7 +193,7 @@ func settle(ctx context.Context, inputs []input) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(quiet):
+		case <-time.After(pause):
 		}
 	}
 }

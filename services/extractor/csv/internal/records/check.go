@@ -67,11 +67,14 @@ func (c *Check) run(ctx context.Context, s *Scanner) (*Result, error) {
 	for _, d := range c.Declared {
 		declared = declared || d != nil
 	}
+	limit := s.limit
+	s.limit = 0 // the header belongs to the start, however far it goes
 	if c.Dialect.Header && s.Next() {
 		if p := s.Record().Problem; p != "" {
 			return nil, &LineError{Line: s.Record().Line, Reason: "the header: " + p}
 		}
 	}
+	s.limit = limit
 	for n := 1; s.Next(); n++ {
 		bad := c.inspect(s.Record(), res, declared)
 		var err error
