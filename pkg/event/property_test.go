@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -123,58 +122,8 @@ func runHistory(t *testing.T, random *rand.Rand) {
 		return nil
 	}
 	eventually(t, "steady", func() error { return check("steady", steady, nil) })
-	js, _ := jetstream.New(stranger)
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		err := check("failing", failing, dead)
-		if l, _ := publisher.DeadLetters(t.Context(), event.LetterFilter{}); err == nil && len(l) == len(dead) {
-			break
-		}
-		if el := time.Until(end); el < 54*time.Second {
-			c, _ := js.Consumer(t.Context(), "AGNES_EVENTS", "failing_extract-ready")
-			i, _ := c.Info(t.Context())
-			t.Logf("%s %v %+v", el, err, i)
-			time.Sleep(4 * time.Second)
-			if el < 0 {
-				t.Fatal("gone")
-			}
-		}
-	}
+	eventually(t, "failing", func() error { return check("failing", failing, dead) })
 	// What was delivered and not acknowledged comes again; a copy that fails again renews its letter.
-	time.Sleep(6 * time.Second)
-	if l, _ := publisher.DeadLetters(t.Context(), event.LetterFilter{}); len(l) != len(dead) {
-		js, _ := jetstream.New(stranger)
-		have := map[string]bool{}
-		for _, x := range l {
-			have[x.EventID] = true
-		}
-		for _, d := range dead {
-			if !have[d] {
-				t.Log("MISSING", d, "fails", failing.fails[d])
-			}
-		}
-		c, err := js.Consumer(t.Context(), "AGNES_EVENTS", "failing_extract-ready")
-		t.Log(err)
-		if err == nil {
-			i, _ := c.Info(t.Context())
-			t.Logf("%+v", i)
-		}
-		st, _ := js.Stream(t.Context(), "AGNES_EVENTS")
-		t.Logf("%+v", st.CachedInfo().State)
-		for q := uint64(1); q <= st.CachedInfo().State.LastSeq; q++ {
-			m, err := st.GetMsg(t.Context(), q)
-			if err != nil {
-				t.Log(q, err)
-				continue
-			}
-			for _, d := range dead {
-				if !have[d] && m.Header.Get("ce-id") == d {
-					t.Log("in stream", q, d)
-				}
-			}
-		}
-		st, _ = js.Stream(t.Context(), "AGNES_DEAD")
-		t.Logf("%+v", st.CachedInfo().State)
-	}
 	var before map[string]int
 	var list []event.DeadLetter
 	eventually(t, "lost acknowledgements are over", func() error {
