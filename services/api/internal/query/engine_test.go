@@ -228,3 +228,38 @@ func TestNamesThatAStatementPutsTogetherAreFound(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+func TestTrap_E8_AllQueriesShareOneBudget(t *testing.T) {
+	t.Parallel()
+	const share = 64 << 20
+	e, err := New(Config{PerUser: 1, Running: 2, Threads: 1, MemoryBytes: 3 * share})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	scope := smallScope(t)
+	const heavy = "SELECT count(*) AS n FROM (SELECT DISTINCT i::VARCHAR || repeat('x', 40) FROM range(3000000) r(i))"
+	if _, _, err := ask(t, e, scope, TypeCSV, heavy, 0); !fault.Is(err, fault.TooLarge) || !strings.Contains(fault.Message(err), "64 MB") {
+		t.Errorf("beyond the share: %v", err)
+	}
+	if got, _, err := ask(t, e, scope, TypeCSV, "SELECT count(*) AS n FROM orders", 0); err != nil || got != "n\r\n3000\r\n" {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+	spilling := engine(t, Config{PerUser: 1, Running: 2, Threads: 1, MemoryBytes: 3 * share})
+	if got, _, err := ask(t, spilling, scope, TypeCSV, heavy, 0); err != nil || got != "n\r\n3000000\r\n" {
+		t.Errorf("with a folder to spill: %q, %v", got, err)
+	}
+}
+
+func TestTrap_P3_AnEmptyScopeReachesNothing(t *testing.T) {
+	t.Parallel()
+	e := engine(t, Config{})
+	for _, sql := range []string{"FROM orders", "FROM crm.orders"} {
+		if _, _, err := ask(t, e, NewScope("none", nil), TypeJSON, sql, 0); !fault.Is(err, fault.NotFound) {
+			t.Errorf("%s gave %v", sql, err)
+		}
+	}
+	if got, _, err := ask(t, e, NewScope("none", nil), TypeCSV, "SELECT count(*) AS n FROM (SHOW ALL TABLES)", 0); err != nil || got != "n\r\n0\r\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
