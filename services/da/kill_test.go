@@ -16,17 +16,26 @@ import (
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
 
-// analyst runs da as a process against a server.
+// analyst runs da as a process against a server of their own.
 type analyst struct {
 	t   *testing.T
+	api *clienttest.Server
+	lab *lake.DB // makes parts
 	dir string
 	env []string
 }
 
-func newAnalyst(t *testing.T, api *clienttest.Server) *analyst {
+func newAnalyst(t *testing.T) *analyst {
 	t.Helper()
+	api := clienttest.New()
+	t.Cleanup(api.Close)
+	lab, err := lake.Open(context.Background(), lake.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lab.Close() })
 	dir := t.TempDir()
-	return &analyst{t: t, dir: dir, env: append(os.Environ(),
+	return &analyst{t: t, api: api, lab: lab, dir: dir, env: append(os.Environ(),
 		"DA_SERVER="+api.URL, "DA_TOKEN="+api.Token("u-1", "pat"), "DA_LOCAL_DIR="+dir, "DA_CONFIG_DIR="+filepath.Join(dir, "config"))}
 }
 
@@ -54,21 +63,21 @@ func (a *analyst) must(args ...string) string {
 }
 
 // versioned gives a table in a version: all its rows say which.
-func versioned(t *testing.T, db *lake.DB, name string, version, parts int) clienttest.Table {
-	t.Helper()
+func (a *analyst) versioned(name string, version, parts int) clienttest.Table {
+	a.t.Helper()
 	table := clienttest.Table{Name: name, Source: "shop", Alias: true}
-	path := filepath.Join(t.TempDir(), "part")
+	path := filepath.Join(a.t.TempDir(), "part")
 	for i := range parts {
 		query := fmt.Sprintf("SELECT %d AS version, %d AS part, hash(range + %d) AS noise FROM range(20000)", version, i, version*100+i)
 		if i == 0 {
 			query = fmt.Sprintf("SELECT 0 AS version, 0 AS part, hash(range) AS noise FROM range(%d)", 20000+version%2) // mostly unchanged
 		}
-		if _, err := db.Exec("COPY (" + query + ") TO " + lake.QuoteLiteral(path) + " (FORMAT parquet)"); err != nil {
-			t.Fatal(err)
+		if _, err := a.lab.Exec("COPY (" + query + ") TO " + lake.QuoteLiteral(path) + " (FORMAT parquet)"); err != nil {
+			a.t.Fatal(err)
 		}
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			a.t.Fatal(err)
 		}
 		table.Parts = append(table.Parts, raw)
 	}
@@ -77,24 +86,19 @@ func versioned(t *testing.T, db *lake.DB, name string, version, parts int) clien
 
 func TestKilledAtAnyTimeTheNextSyncCompletes(t *testing.T) {
 	t.Parallel()
-	api := clienttest.New()
-	defer api.Close()
-	db, err := lake.Open(context.Background(), lake.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	a := newAnalyst(t, api)
+	a := newAnalyst(t)
 	const parts = 5
 	versions := func() string {
 		return a.must("query", "--format", "csv", "SELECT coalesce(string_agg(DISTINCT version, ',') FILTER (version > 0), '') || '/' || count(DISTINCT part) AS v FROM orders")
 	}
-	api.Publish(versioned(t, db, "orders", 1, parts), versioned(t, db, "customers", 1, parts))
+	a.api.Publish(a.versioned("orders", 1, parts), a.versioned("customers", 1, parts))
+	began := time.Now()
 	a.must("sync", "--quiet")
+	whole := time.Since(began)
 	for version := 2; version < 14; version++ {
-		api.Publish(versioned(t, db, "orders", version, parts), versioned(t, db, "customers", version, parts))
+		a.api.Publish(a.versioned("orders", version, parts), a.versioned("customers", version, parts))
 		cmd, _ := a.start("sync", "--quiet", "--parallel", "2")
-		time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond) //nolint:gosec // any moment is as good as another
+		time.Sleep(rand.N(whole)) //nolint:gosec // any moment is as good as another
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		got := strings.TrimSpace(strings.TrimPrefix(versions(), "v\n"))
@@ -121,43 +125,29 @@ func TestKilledAtAnyTimeTheNextSyncCompletes(t *testing.T) {
 
 func TestInterruptedByASignal(t *testing.T) {
 	t.Parallel()
-	api := clienttest.New()
-	defer api.Close()
-	db, err := lake.Open(context.Background(), lake.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	a := newAnalyst(t, api)
-	api.Publish(versioned(t, db, "orders", 1, 2))
+	a := newAnalyst(t)
+	a.api.Publish(a.versioned("orders", 1, 2))
 	reached := make(chan struct{}, 8)
-	api.Inject(clienttest.Fault{Path: "/download", Stall: true, Do: func() { reached <- struct{}{} }})
+	a.api.Inject(clienttest.Fault{Path: "/download", Stall: true, Do: func() { reached <- struct{}{} }})
 	cmd, out := a.start("sync")
 	<-reached
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(out.String(), "interrupted: what was fetched is kept") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	api.Heal()
+	a.api.Heal()
 	a.must("sync")
 }
 
 func TestTwoSyncsAtOnce(t *testing.T) {
 	t.Parallel()
-	api := clienttest.New()
-	defer api.Close()
-	db, err := lake.Open(context.Background(), lake.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	a := newAnalyst(t, api)
-	api.Publish(versioned(t, db, "orders", 1, 2))
+	a := newAnalyst(t)
+	a.api.Publish(a.versioned("orders", 1, 2))
 	reached, release := make(chan struct{}), make(chan struct{})
-	api.Inject(clienttest.Fault{Path: "/download", Times: 1, Do: func() { close(reached); <-release }})
+	a.api.Inject(clienttest.Fault{Path: "/download", Times: 1, Do: func() { close(reached); <-release }})
 	first, _ := a.start("sync")
 	<-reached
 	second, out := a.start("sync")
