@@ -66,26 +66,27 @@ func (f *folder) Mend() {
 }
 
 // write puts a file in place in one go.
-func write(t testing.TB, path, content string) {
-	t.Helper()
+func write(tb testing.TB, path, content string) {
+	tb.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.WriteFile(path+".tmp", []byte(content), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := os.Rename(path+".tmp", path); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 func TestAcceptance(t *testing.T) {
 	extracttest.Run(t, extracttest.Fixture{
 		Connector: Connector,
-		Upstream: func(t testing.TB, dir string) extracttest.Upstream {
-			f := &folder{t: t, dir: dir}
+		Upstream: func(tb testing.TB, dir string) extracttest.Upstream {
+			tb.Helper()
+			f := &folder{t: tb, dir: dir}
 			if err := os.MkdirAll(f.files(), 0o755); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			return f
 		},

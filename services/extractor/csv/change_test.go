@@ -24,15 +24,13 @@ func grow(t *testing.T, path string) (stop func()) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			if _, err := fmt.Fprintf(f, "%d,", i); err == nil {
+			for _, half := range []string{fmt.Sprintf("%d,", i), "x\n"} {
+				if _, err := f.WriteString(half); err != nil {
+					t.Error(err)
+					return
+				}
 				time.Sleep(time.Millisecond)
-				_, err = f.WriteString("x\n")
 			}
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			time.Sleep(time.Millisecond)
 		}
 	})
 	return func() {

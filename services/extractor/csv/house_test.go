@@ -32,14 +32,14 @@ type house struct {
 }
 
 // newHouse makes a source over the folder files, with options in YAML's JSON.
-func newHouse(t testing.TB, options string) *house {
-	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), keys: map[string][]string{}, directFloor: directFloor}
-	unmarshal(t, options, &h.options)
+func newHouse(tb testing.TB, options string) *house {
+	tb.Helper()
+	h := &house{t: tb, dir: tb.TempDir(), keys: map[string][]string{}, directFloor: directFloor}
+	unmarshal(tb, options, &h.options)
 	if h.options["path"] == nil {
 		h.options["path"] = "../files"
 	}
-	write(t, h.file(".keep"), "")
+	write(tb, h.file(".keep"), "")
 	return h
 }
 
@@ -192,21 +192,21 @@ func outcome(o *agnesv1.TableOutcome) string {
 }
 
 // walk lists the files below a folder.
-func walk(t testing.TB, dir string) (out []string) {
-	t.Helper()
+func walk(tb testing.TB, dir string) (out []string) {
+	tb.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		out = append(out, path)
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
 
-func unmarshal(t testing.TB, text string, into any) {
-	t.Helper()
+func unmarshal(tb testing.TB, text string, into any) {
+	tb.Helper()
 	if err := json.Unmarshal([]byte(text), into); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

@@ -102,7 +102,7 @@ type found struct {
 
 // walk lists what a root holds, ordered by name. known tells that files of unknown names count too.
 func (r root) walk(ctx context.Context, known bool) ([]found, error) {
-	real, err := filepath.EvalSymlinks(r.dir)
+	dir, err := filepath.EvalSymlinks(r.dir)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the folder of %s cannot be read", r.written)
 	}
@@ -117,14 +117,14 @@ func (r root) walk(ctx context.Context, known bool) ([]found, error) {
 			return nil
 		}
 		f := found{input: input{rel: rel, format: format, compression: compression}}
-		f.look(filepath.Join(real, filepath.FromSlash(rel)), real, r.file)
+		f.look(filepath.Join(dir, filepath.FromSlash(rel)), dir, r.file)
 		if f.problem == problemFolder && !strings.Contains(path.Base(r.pattern), ".") && format == "" {
 			return nil // a subfolder, in a pattern for anything
 		}
 		out = append(out, f)
 		return nil
 	}
-	err = doublestar.GlobWalk(os.DirFS(real), r.pattern, visit, doublestar.WithFailOnIOErrors(), doublestar.WithNoFollow())
+	err = doublestar.GlobWalk(os.DirFS(dir), r.pattern, visit, doublestar.WithFailOnIOErrors(), doublestar.WithNoFollow())
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -140,7 +140,7 @@ const problemFolder = "it is a folder, not a file"
 // look finds out what the path is. Links are followed within the folder; a file that was named by
 // itself may link to anywhere.
 func (f *found) look(at, dir string, anywhere bool) {
-	real, err := filepath.EvalSymlinks(at)
+	target, err := filepath.EvalSymlinks(at)
 	if err != nil {
 		f.problem = unreadable(err)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -148,11 +148,11 @@ func (f *found) look(at, dir string, anywhere bool) {
 		}
 		return
 	}
-	if within, err := filepath.Rel(dir, real); !anywhere && (err != nil || within == ".." || strings.HasPrefix(within, ".."+string(filepath.Separator))) {
+	if within, err := filepath.Rel(dir, target); !anywhere && (err != nil || within == ".." || strings.HasPrefix(within, ".."+string(filepath.Separator))) {
 		f.problem = "it is a link that leads out of its folder"
 		return
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(target)
 	switch {
 	case err != nil:
 		f.problem = unreadable(err)
@@ -161,7 +161,7 @@ func (f *found) look(at, dir string, anywhere bool) {
 	case !info.Mode().IsRegular():
 		f.problem = "it is not a regular file"
 	default:
-		f.path, f.size, f.modified = real, info.Size(), info.ModTime()
+		f.path, f.size, f.modified = target, info.Size(), info.ModTime()
 	}
 }
 
@@ -236,7 +236,7 @@ func (s *source) fromPaths(ctx context.Context, name string, c configuredTable, 
 		t.add(files...)
 	}
 	if len(t.inputs) == 0 && t.problem == "" {
-		t.problem = fmt.Sprintf("no file matches %s", t.sourceTable)
+		t.problem = "no file matches " + t.sourceTable
 	}
 	return t, nil
 }

@@ -230,7 +230,7 @@ func (o tableOptions) text(r *reading) error {
 	}
 	h.NoQuote = o.Quote != nil && *o.Quote == ""
 	if o.Delimiter != nil && h.Delimiter == 0 {
-		return fmt.Errorf("delimiter: it is empty")
+		return errors.New("delimiter: it is empty")
 	}
 	if o.Delimiter != nil {
 		d := records.Dialect{Delimiter: h.Delimiter, Quote: h.Quote, Escape: h.Escape, Newline: '\n'}

@@ -62,7 +62,7 @@ func TestNamed(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"UTF-8": "utf-8", "latin1": "windows-1252", "ISO-8859-1": "windows-1252", "windows-1250": "windows-1250",
-		"cp1250": "windows-1250", "utf-16": "utf-16le", "shift_jis": "shift_jis", " utf8 ": "utf-8",
+		"cp1250": "windows-1250", "utf-16": "utf-16le", "shift_jis": "shift_jis", "utf8": "utf-8",
 	} {
 		e, err := Named(name)
 		if err != nil || e.Name != want {

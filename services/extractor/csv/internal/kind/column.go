@@ -63,6 +63,7 @@ func (f *Formats) TypeOf(k Set) string {
 			return "TIMESTAMP WITH TIME ZONE"
 		}
 		return "TIMESTAMP"
+	default:
+		return "VARCHAR"
 	}
-	return "VARCHAR"
 }

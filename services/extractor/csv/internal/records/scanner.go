@@ -5,6 +5,7 @@ package records
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -486,7 +487,7 @@ func (d *Dialect) isNull(v []byte) bool {
 // Validate tells why the dialect cannot be used; nil where it can.
 func (d *Dialect) Validate() error {
 	if d.Newline != '\n' && d.Newline != '\r' {
-		return fmt.Errorf("the newline must be \\n or \\r")
+		return errors.New("the newline must be \\n or \\r")
 	}
 	for name, c := range map[string]byte{"delimiter": d.Delimiter, "quote": d.Quote, "escape": d.Escape} {
 		if c == '\n' || c == '\r' || c >= utf8.RuneSelf || (c == 0 && name == "delimiter") {
@@ -497,9 +498,9 @@ func (d *Dialect) Validate() error {
 	case d.Delimiter == d.Quote, d.Delimiter == d.Escape:
 		return fmt.Errorf("the delimiter %q is also the quote or the escape", d.Delimiter)
 	case d.Quote == 0 && d.Escape != 0:
-		return fmt.Errorf("an escape needs a quote")
+		return errors.New("an escape needs a quote")
 	case d.Quote == ' ':
-		return fmt.Errorf("the quote cannot be a space")
+		return errors.New("the quote cannot be a space")
 	}
 	return nil
 }

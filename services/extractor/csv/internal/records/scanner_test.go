@@ -169,9 +169,7 @@ func compareWithStandard(t *testing.T, file []byte, rows []row) {
 		return
 	}
 	var want [][]string
-	for _, rec := range records {
-		want = append(want, rec)
-	}
+	want = append(want, records...)
 	var got [][]string
 	for _, r := range rows {
 		if r.Problem != "" {
