@@ -56,15 +56,15 @@ sources:
   - {name: crm, type: csv, path: ./crm}
 `
 
-func newServer(t testing.TB, change ...func(*api.Config)) *server {
-	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), config: t.TempDir(), nats: eventtest.Server(t), change: change, generation: map[string]uint64{}}
-	s.bus = eventtest.Connect(t, s.nats, "test")
+func newServer(tb testing.TB, change ...func(*api.Config)) *server {
+	tb.Helper()
+	s := &server{t: tb, dir: tb.TempDir(), config: tb.TempDir(), nats: eventtest.Server(tb), change: change, generation: map[string]uint64{}}
+	s.bus = eventtest.Connect(tb, s.nats, "test")
 	if err := os.WriteFile(filepath.Join(s.config, service.InstanceFile), []byte(instanceYAML), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s.start()
-	t.Cleanup(func() { s.halt() })
+	tb.Cleanup(func() { s.halt() })
 	s.admin = s.login(adminEmail, adminPassword)
 	return s
 }
@@ -129,13 +129,13 @@ type answer struct {
 	err     error
 }
 
-func (a answer) into(t testing.TB, v any) {
-	t.Helper()
+func (a answer) into(tb testing.TB, v any) {
+	tb.Helper()
 	if a.status/100 != 2 {
-		t.Fatalf("status %d: %s", a.status, a.body)
+		tb.Fatalf("status %d: %s", a.status, a.body)
 	}
 	if err := json.Unmarshal([]byte(a.body), v); err != nil {
-		t.Fatalf("%v in %s", err, a.body)
+		tb.Fatalf("%v in %s", err, a.body)
 	}
 }
 
@@ -336,11 +336,31 @@ func (s *server) profile(source, table, hash string) {
 	}
 }
 
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func listen(tb testing.TB) net.Listener {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
+}
+
+func dial(tb testing.TB, url string) net.Conn {
+	tb.Helper()
+	conn, err := new(net.Dialer).DialContext(tb.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return conn
+}
+
+// runOnce runs an api that is expected to refuse its configuration.
+func runOnce(t *testing.T, change func(*api.Config)) error {
+	t.Helper()
+	cfg := api.Config{Addr: "127.0.0.1:0", StopBudget: time.Second}
+	cfg.DataDir, cfg.ConfigDir, cfg.Bus = t.TempDir(), t.TempDir(), eventtest.Bus(t)
+	change(&cfg)
+	ctx, cancel := context.WithTimeout(zerolog.Nop().WithContext(t.Context()), 20*time.Second)
+	defer cancel()
+	return api.Run(ctx, cfg)
 }

@@ -158,7 +158,9 @@ func (h *house) serve(ctx context.Context, listener net.Listener) error {
 		cut()
 		_ = server.Close()
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		log.Warn().Err(err).Msg("the server ended by itself")
+	}
 	if err := h.finish(h.cfg.StopBudget); err != nil {
 		log.Warn().Err(err).Msg("not everything ended in time; what was left is done again at the next start")
 	}

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,8 +36,10 @@ type people struct {
 	httpapi.Identity
 }
 
-func (people) Authenticate(_ context.Context, token, _ string) (httpapi.Caller, error) {
+func (people) Authenticate(_ context.Context, token, ip string) (httpapi.Caller, error) {
 	switch token {
+	case "where":
+		return httpapi.Caller{}, fault.New(fault.Unauthenticated, "you are at %s", ip)
 	case "admin":
 		return httpapi.Caller{UserID: "1", Email: "admin@example.com", Role: httpapi.RoleAdmin, Credential: "session", TokenID: "s1"}, nil
 	case "ann":
@@ -116,10 +119,10 @@ func (a answers) Query(ctx context.Context, q httpapi.Question, head func() io.W
 	case "full":
 		return httpapi.QuerySummary{}, fault.New(fault.Busy, "too many queries at once").After(1500 * time.Millisecond)
 	case "secret":
-		return httpapi.QuerySummary{}, fmt.Errorf("open /srv/secret/path: token=hunter2")
+		return httpapi.QuerySummary{}, errors.New("open /srv/secret/path: token=hunter2")
 	case "break":
 		_, _ = io.WriteString(head(), "half of")
-		return httpapi.QuerySummary{}, fmt.Errorf("broke off")
+		return httpapi.QuerySummary{}, errors.New("broke off")
 	case "long":
 		select {
 		case <-ctx.Done():
@@ -188,13 +191,13 @@ type house struct {
 	broken  error
 }
 
-func newHouse(t testing.TB, change ...func(*httpapi.Config)) *house {
-	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), rules: &rules{granted: map[string]bool{"shop.orders": true}}, wires: &wires{}, answers: answers{cancelled: make(chan struct{})}}
+func newHouse(tb testing.TB, change ...func(*httpapi.Config)) *house {
+	tb.Helper()
+	h := &house{t: tb, dir: tb.TempDir(), rules: &rules{granted: map[string]bool{"shop.orders": true}}, wires: &wires{}, answers: answers{cancelled: make(chan struct{})}}
 	h.publish("shop", 1, "orders", "salaries", "wei rd#?")
-	store, err := published.Open(t.Context(), h.dir, nil)
+	store, err := published.Open(tb.Context(), h.dir, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h.store = store
 	c := httpapi.Config{
@@ -209,11 +212,11 @@ func newHouse(t testing.TB, change ...func(*httpapi.Config)) *house {
 	}
 	s, err := httpapi.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h.Server = httptest.NewServer(s.Handler())
-	t.Cleanup(h.Close)
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	tb.Cleanup(h.Close)
+	tb.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return h
 }
 
@@ -257,14 +260,14 @@ type answer struct {
 	err     error
 }
 
-func (a answer) problem(t testing.TB) httpapi.Problem {
-	t.Helper()
+func (a answer) problem(tb testing.TB) httpapi.Problem {
+	tb.Helper()
 	var p httpapi.Problem
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil || !strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json") {
-		t.Fatalf("not a problem: %s %q %v", a.header.Get("Content-Type"), a.body, err)
+		tb.Fatalf("not a problem: %s %q %v", a.header.Get("Content-Type"), a.body, err)
 	}
 	if p.Status != a.status || p.Kind == "" || p.Detail == "" || p.Title == "" || p.Type == "" {
-		t.Fatalf("incomplete problem for status %d: %s", a.status, a.body)
+		tb.Fatalf("incomplete problem for status %d: %s", a.status, a.body)
 	}
 	return p
 }

@@ -491,6 +491,28 @@ func TestTrap_O4_LinksComeFromTheConfiguration(t *testing.T) {
 	}
 }
 
+func TestTrap_O6_TheAddressIsNotWhatTheClientWrites(t *testing.T) {
+	t.Parallel()
+	_, loopback, _ := net.ParseCIDR("127.0.0.0/8")
+	_, inner, _ := net.ParseCIDR("10.0.0.0/8")
+	direct, behind := newHouse(t), newHouse(t, func(c *httpapi.Config) { c.Proxies = []*net.IPNet{loopback, inner} })
+	for _, c := range []struct {
+		house           *house
+		forwarded, want string
+	}{
+		{direct, "9.9.9.9", "127.0.0.1"},
+		{behind, "9.9.9.9", "9.9.9.9"},
+		{behind, "6.6.6.6, 9.9.9.9, 10.1.2.3", "9.9.9.9"},
+		{behind, "6.6.6.6, nonsense", "127.0.0.1"},
+		{behind, "", "127.0.0.1"},
+	} {
+		got := c.house.ask("GET", "/auth/me", "where", "", "X-Forwarded-For: "+c.forwarded)
+		if want := "you are at " + c.want; got.problem(t).Detail != want {
+			t.Errorf("%q: %s, want %s", c.forwarded, got.body, want)
+		}
+	}
+}
+
 func TestDeadLettersAndRebuild(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

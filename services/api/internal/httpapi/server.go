@@ -4,7 +4,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -175,7 +174,9 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	_ = json.NewEncoder(w).Encode(p) // a client that left does not miss it
+	if err := jsonFormat.Marshal(w, p); err != nil {
+		zerolog.Ctx(r.Context()).Debug().Err(err).Msg("a problem could not be sent; the client left")
+	}
 }
 
 // note keeps the cause of what is not the client's doing for the access log.
