@@ -50,7 +50,8 @@ func TestTrap_S6_AHardStopEndsWorkAndGivesItBackAtOnce(t *testing.T) {
 	bus := eventtest.Connect(t, server, "test")
 	started := make(chan struct{})
 	ended := make(chan error, 1)
-	sub := consume(t, bus, event.Consumer{Name: "c"}, func(ctx context.Context, _ readyEv) error {
+	c := event.Consumer{Name: "c", RetryMin: time.Minute, AckWait: time.Minute}
+	sub := consume(t, bus, c, func(ctx context.Context, _ readyEv) error {
 		close(started)
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -68,7 +69,7 @@ func TestTrap_S6_AHardStopEndsWorkAndGivesItBackAtOnce(t *testing.T) {
 	}
 	got := make(chan readyEv, 2)
 	begin := time.Now()
-	consume(t, eventtest.Connect(t, server, "next"), event.Consumer{Name: "c"}, into(got))
+	consume(t, eventtest.Connect(t, server, "next"), c, into(got))
 	if receive(t, got); time.Since(begin) > 2*time.Second {
 		t.Errorf("the work came back after %s", time.Since(begin))
 	}
