@@ -47,6 +47,7 @@ func TestOnePortServesEverything(t *testing.T) {
 	if err != nil || switched.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%+v %v", switched, err)
 	}
+	defer func() { _ = switched.Body.Close() }()
 	_, _ = io.WriteString(conn, "hello\n")
 	if line, err := stream.ReadString('\n'); err != nil || line != "heard hello\n" {
 		t.Errorf("%q %v", line, err)
