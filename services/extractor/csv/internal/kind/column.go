@@ -21,9 +21,34 @@ func (c *Column) Add(f *Formats, value []byte) {
 		return
 	}
 	c.Filled = true
-	if c.Kinds != 0 {
+	if c.Kinds != 0 && !fitsAll(value, c.Kinds) {
 		c.Kinds = f.Of(value, c.Kinds)
 	}
+}
+
+// fitsAll is a short way for the values that most columns are made of: true means that Of would give
+// all of within.
+func fitsAll(v []byte, within Set) bool {
+	switch within {
+	case Int | Float, Int, Float:
+		if len(v) > 15 {
+			return false
+		}
+		point := 0
+		for i, c := range v {
+			if c-'0' <= 9 {
+				continue
+			}
+			if c != '.' || within != Float || point > 0 || i == 0 || i == len(v)-1 {
+				return false
+			}
+			point = i
+		}
+		return v[0] != '0' || len(v) == 1 || point == 1
+	case Date | Stamp, Date:
+		return len(v) == 10 && isDate(v)
+	}
+	return false
 }
 
 // Merge takes the values of the same column of another file.

@@ -33,6 +33,11 @@ func TestOf(t *testing.T) {
 		if got := f.Of([]byte(value), All); got != want {
 			t.Errorf("Of(%q) = %b, want %b", value, got, want)
 		}
+		for _, within := range []Set{Int, Float, Int | Float, Date, Date | Stamp} {
+			if value != "" && fitsAll([]byte(value), within) && want&within != within {
+				t.Errorf("fitsAll(%q, %b)", value, within)
+			}
+		}
 		if got := f.Of([]byte(value), want); got != want {
 			t.Errorf("Of(%q) within its own kinds = %b, want %b", value, got, want)
 		}
@@ -119,6 +124,11 @@ func FuzzOf(f *testing.F) {
 		for k := Set(1); k < All; k <<= 1 {
 			if alone := formats.Of(v, k); alone != got&k {
 				t.Fatalf("Of(%q, %b) = %b, but together %b", v, k, alone, got)
+			}
+			for _, within := range []Set{k, Int | Float, Date | Stamp} {
+				if len(v) > 0 && fitsAll(v, within) && got&within != within {
+					t.Fatalf("fitsAll(%q, %b), but Of gives %b", v, within, got)
+				}
 			}
 		}
 	})

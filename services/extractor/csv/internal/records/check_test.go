@@ -212,8 +212,13 @@ func TestWriterGivesBackWhatWasRead(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	line := "123456,58352,2024-01-02,2024-01-01 00:00:01,5189.82,status_1,name of product number 3146,false,58007,0.36225776274491,CZ,1,c4ca4238a0b923820dcc509a6f75849b,\"some text, with a comma 1\",31\n"
-	file := []byte(strings.Repeat("c,", 14) + "c\n" + strings.Repeat(line, 200_000))
+	var lines strings.Builder
+	lines.WriteString("id,customer_id,customer,amount,score,paid,day,at,method,note\n")
+	for i := range 200_000 {
+		fmt.Fprintf(&lines, "%d,%d,customer %d,%d.%02d,%d.%03d,%v,2024-%02d-%02d,2024-%02d-%02d 10:%02d:00,%s,note about order %d\n",
+			i, i*7919%100003, i%5000, i%1000, i%100, i*31%1000, i%997, i%3 == 0, i%12+1, i%28+1, i%12+1, i%28+1, i%60, []string{"", "card", "wallet", "transfer"}[i%4], i)
+	}
+	file := []byte(lines.String())
 	s := Sniff(file[:1<<20], false, Hints{})
 	b.SetBytes(int64(len(file)))
 	for b.Loop() {
