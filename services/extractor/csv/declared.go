@@ -73,7 +73,8 @@ func (d *declared) moment(f *kind.Formats, layout *kind.Layout, iso, as kind.Set
 	if layout != nil {
 		want |= as
 		d.expr = func(ident string) string {
-			return fmt.Sprintf("coalesce(TRY_CAST(%s AS %s), %s)", ident, d.columnType, strptime(ident, layout, d.columnType))
+			return fmt.Sprintf("CASE WHEN TRY_CAST(%s AS %s) IS NOT NULL THEN CAST(%s AS %s) ELSE %s END",
+				ident, d.columnType, ident, d.columnType, strptime(ident, layout, d.columnType))
 		}
 		if iso == kind.Date { // 01/02/2024 is no ISO date, but 2024/01/02 may be meant by the layout
 			d.expr = func(ident string) string { return strptime(ident, layout, d.columnType) }

@@ -183,6 +183,8 @@ func TestTypes(t *testing.T) {
 			rows:    []string{`{"zip":"00123","phone":"+420777","big":"12345678901234567890","code":"12E4","day":"01/02/2026"}`}},
 		{name: "days by a format", file: "t.csv", options: `{"date_format":"%d/%m/%Y","timestamp_format":"%d/%m/%Y %H:%M"}`, content: "a,b,c\n01/02/2026,01/02/2026 10:30,2026-01-31\n,\"\",\n",
 			columns: "a DATE, b TIMESTAMP, c DATE", rows: []string{`{"a":"2026-02-01","b":"2026-02-01 10:30:00","c":"2026-01-31"}`, `{"a":null,"b":null,"c":null}`}},
+		{name: "declared by a format", file: "t.csv", options: `{"timestamp_format":"%d.%m.%Y %H:%M","date_format":"%d.%m.%Y","tables":{"t":{"columns":{"a":"TIMESTAMP","b":"DATE"}}}}`, content: "a,b\n31.12.2026 10:30,31.12.2026\n2026-01-02 03:04:05,\n\"\", 1.2.2026\n",
+			columns: "a TIMESTAMP, b DATE", rows: []string{`{"a":"2026-12-31 10:30:00","b":"2026-12-31"}`, `{"a":"2026-01-02 03:04:05","b":null}`, `{"a":null,"b":"2026-02-01"}`}},
 		{name: "declared", file: "t.csv", options: `{"columns":{"A":"INTEGER","b":"DECIMAL(10,2)","c":"VARCHAR","d":"TIMESTAMPTZ","e":"UUID"}}`, content: "a,b,c,d,e\n007,1.50,5,2026-01-31T10:00:00Z,2f1b0c1e-0000-4000-8000-000000000000\n,\"\",\"\",\"\",\"\"\n",
 			columns: "a INTEGER, b DECIMAL(10,2), c VARCHAR, d TIMESTAMP WITH TIME ZONE, e UUID",
 			rows:    []string{`{"a":7,"b":1.5,"c":"5","d":"2026-01-31 10:00:00+00","e":"2f1b0c1e-0000-4000-8000-000000000000"}`, `{"a":null,"b":null,"c":"","d":null,"e":null}`}},

@@ -258,7 +258,7 @@ func (t *table) add(files ...found) {
 
 // fromRoot makes the tables of a path: one per file, or one of all its files. Each file is taken once.
 func (s *source) fromRoot(ctx context.Context, r root, taken map[string]bool) ([]table, error) {
-	files, err := r.walk(ctx, r.file && s.options.Format != "")
+	files, err := r.walk(ctx, s.options.Format != "" && r.pattern != "*")
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +286,10 @@ func (s *source) fromRoot(ctx context.Context, r root, taken map[string]bool) ([
 	}
 	var out []table
 	for _, f := range files {
-		stem, _, _ := naming.Split(path.Base(f.rel))
+		stem, format, _ := naming.Split(path.Base(f.rel))
+		if format == "" { // the configuration says what it is
+			stem = strings.TrimSuffix(stem, path.Ext(stem))
+		}
 		t := table{name: naming.Table(stem), sourceTable: f.rel}
 		t.add(f)
 		out = append(out, t)

@@ -1,6 +1,7 @@
 package csv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -144,13 +145,14 @@ func (l *load) write(ctx context.Context, query string, rowBytes int64) error {
 	})
 	beside.Go(func() error { return l.guard(stop, finished, cancel) })
 	err := l.Query(ctx, query, rowBytes)
+	cause := context.Cause(ctx)
+	if err != nil {
+		cancel(err) // nobody needs the hashes
+	}
 	close(finished)
 	besideErr := beside.Wait()
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
 	if err != nil {
-		return err
+		return cmp.Or(cause, err)
 	}
 	l.written = true
 	if besideErr != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/extractor/csv/internal/charset"
@@ -56,6 +58,7 @@ func (l *load) text(ctx context.Context) error {
 			return err
 		}
 		files[i] = f
+		l.tell(ctx, f)
 	}
 	for tries := 0; ; tries++ {
 		columns, err := l.columns(files)
@@ -69,6 +72,17 @@ func (l *load) text(ctx context.Context) error {
 		if err := l.findMisfits(ctx, files, err); err != nil {
 			return err
 		}
+	}
+}
+
+// tell logs what was assumed about a file, where it could be otherwise.
+func (l *load) tell(ctx context.Context, f *textFile) {
+	log := zerolog.Ctx(ctx)
+	if l.reading.encoding == nil && !f.encoding.IsUTF8() {
+		log.Info().Str("file", f.rel).Str("encoding", f.encoding.Name).Msg("read in the encoding that it seems to have; set `encoding` if it has another")
+	}
+	if f.shape.Headless {
+		log.Info().Str("file", f.rel).Msg("the first line seems to be data: the columns are called column0 and so on; set `header` if it holds names")
 	}
 }
 
