@@ -1,4 +1,4 @@
-// Package da is the command line of analysts, administrators and assistants: it keeps a workspace equal
+// Package da is the command line of analysts and administrators: it keeps a workspace equal
 // to what the server grants, and asks it with SQL, with or without a server.
 package da
 
