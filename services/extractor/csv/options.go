@@ -53,7 +53,6 @@ type tableOptions struct {
 	Encoding        string            `json:"encoding"`
 	NullValues      list              `json:"null_values"`
 	Columns         map[string]string `json:"columns"`
-	PrimaryKey      list              `json:"primary_key"`
 	DateFormat      string            `json:"date_format"`
 	TimestampFormat string            `json:"timestamp_format"`
 	OnError         string            `json:"on_error"`
@@ -68,6 +67,7 @@ type tableOptions struct {
 type configuredTable struct {
 	Path        list   `json:"path"`
 	Description string `json:"description"`
+	PrimaryKey  list   `json:"primary_key"`
 	tableOptions
 }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/service"
 )
@@ -42,7 +44,11 @@ func Run(ctx context.Context, cfg Config) error {
 	defer stopHealth()
 	var sources []extract.SourceConfig
 	for _, s := range instance.OfType(Type) {
-		sources = append(sources, extract.SourceConfig{Name: s.Name, Type: s.Type, Options: s.Options, ConfigDir: instance.Dir, DataDir: cfg.DataDir})
+		cfg := extract.SourceConfig{Name: s.Name, Type: s.Type, Options: s.Options, ConfigDir: instance.Dir, DataDir: cfg.DataDir}
+		if _, err := readOptions(cfg); err != nil { // its runs will fail with this; the others go on
+			zerolog.Ctx(ctx).Error().Err(err).Str(service.FieldSource, s.Name).Msg("the source is not configured correctly")
+		}
+		sources = append(sources, cfg)
 	}
 	return extract.Serve(ctx, extract.RuntimeConfig{
 		Connector: Connector, Bus: bus, Sources: sources, DataDir: cfg.DataDir,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/service"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
@@ -253,6 +254,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		`{"path":"x","tables":{"t":{"quot":"x"}}}`:              "tables.t: unknown field \"quot\"",
 		`{"path":"x","tables":{"t":{"header":"yes"}}}`:          "tables.t: header: a bool is wanted, not a string",
 		`{"path":"x","tables":{"../t":{}}}`:                     "tables.../t: table name",
+		`{"path":"x","primary_key":"id"}`:                       `unknown field "primary_key"`,
 		`{"path":"x","watch":true,"auto_register":true}`:        "",
 		`{"path":"x","delimiter":"\\t","quote":"","header":false,"columns":{"a":"DECIMAL(18, 2)","b":"INTEGER[]","c":"TIMESTAMP WITH TIME ZONE"}}`: "",
 	} {
@@ -266,6 +268,43 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v", options, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || !fault.Is(err, fault.Invalid)):
 			t.Errorf("%s: %v, want %s", options, err, want)
+		}
+	}
+}
+
+func TestTheExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/connector-csv.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../../../config/instance.yaml.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := []string{string(example)}
+	for _, after := range strings.Split(string(page), "```yaml\n")[1:] {
+		block, _, _ := strings.Cut(after, "```")
+		blocks = append(blocks, block)
+	}
+	if len(blocks) < 3 {
+		t.Fatalf("%d examples", len(blocks))
+	}
+	for _, block := range blocks {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "instance.yaml"), block)
+		instance, err := service.LoadInstance(dir, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources := instance.OfType(Type)
+		if len(sources) == 0 {
+			t.Errorf("no source in %s", block)
+		}
+		for _, s := range sources {
+			if _, err := Connector.Open(context.Background(), extract.SourceConfig{Name: s.Name, Type: s.Type, Options: s.Options}); err != nil {
+				t.Errorf("%v in %s", err, block)
+			}
 		}
 	}
 }
