@@ -150,7 +150,7 @@ func (h *house) start(ctx context.Context) error {
 		return err
 	}
 	h.subscriptions = append(h.subscriptions, heard)
-	profiled, err := event.Consume(work, h.bus, event.TableProfiled, event.Consumer{Name: name}, profiles{h.state}.tableProfiled)
+	profiled, err := event.ConsumeBatch(work, h.bus, event.TableProfiled, event.Consumer{Name: name}, event.Batch{MaxCount: 500, MaxWait: 500 * time.Millisecond}, profiles{h.state}.tablesProfiled)
 	if err != nil {
 		return err
 	}

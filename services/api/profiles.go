@@ -16,27 +16,47 @@ import (
 // profiles keeps what the orchestrator found out about the columns of tables.
 type profiles struct{ state *state.Store }
 
-// tableProfiled keeps the newest profile of a table. An older one that comes late, or twice, changes
-// nothing.
-func (p profiles) tableProfiled(ctx context.Context, e event.Event[*agnesv1.TableProfiled]) error {
+// tablesProfiled keeps the newest profile of each table, those that come together in one write: after
+// a large publication there are thousands. An older one that comes late, or twice, changes nothing.
+func (p profiles) tablesProfiled(ctx context.Context, batch []event.Event[*agnesv1.TableProfiled]) error {
+	found, failed := map[string]state.Profile{}, event.Failures{}
+	for _, e := range batch {
+		key, profile, err := profileOf(e)
+		if err != nil {
+			failed[e.ID] = err
+			continue
+		}
+		if before, twice := found[key]; !twice || !before.ProfiledAt.After(profile.ProfiledAt) {
+			found[key] = profile
+		}
+	}
+	if err := p.state.Profiles.Put(ctx, found); err != nil {
+		return err
+	}
+	if len(failed) > 0 {
+		return failed
+	}
+	return nil
+}
+
+func profileOf(e event.Event[*agnesv1.TableProfiled]) (key string, p state.Profile, err error) {
 	source, table := e.Payload.GetSource(), e.Payload.GetTable()
 	if source == "" {
 		source = e.Source
 	}
 	if source == "" || table == "" || e.Payload.GetProfile() == nil {
-		return fault.New(fault.Invalid, "table.profiled names no table or has no profile")
+		return "", p, fault.New(fault.Invalid, "table.profiled names no table or has no profile")
 	}
-	at := e.Time
+	p.ProfiledAt = e.Time
 	if t := e.Payload.GetProfiledAt(); t != nil {
-		at = t.AsTime()
+		p.ProfiledAt = t.AsTime()
 	}
 	profile := e.Payload.GetProfile().AsMap()
 	profile["hash"] = e.Payload.GetHash()
-	raw, err := json.Marshal(profile)
-	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the profile of %s is not JSON", catalog.TableID(source, table))
+	if p.JSON, err = json.Marshal(profile); err != nil {
+		return "", p, fault.Wrap(err, fault.Invalid, "the profile of %s is not JSON", catalog.TableID(source, table))
 	}
-	return p.state.Profiles.Put(ctx, catalog.TableID(source, table), state.Profile{JSON: raw, ProfiledAt: at})
+	return catalog.TableID(source, table), p, nil
 }
 
 // Profile gives the newest profile of a table; fault.NotFound where it was never profiled. The answer

@@ -39,12 +39,18 @@ func (r *Profiles) Get(ctx context.Context, key string) (Profile, error) {
 	return p, err
 }
 
-// Put keeps a profile, unless a newer one is there.
-func (r *Profiles) Put(ctx context.Context, key string, p Profile) error {
+// Put keeps profiles by their keys, each unless a newer one is there.
+func (r *Profiles) Put(ctx context.Context, profiles map[string]Profile) error {
+	if len(profiles) == 0 {
+		return nil
+	}
+	rows := make([][]any, 0, len(profiles))
+	for key, p := range profiles {
+		rows = append(rows, []any{key, string(p.JSON), p.ProfiledAt.UTC()})
+	}
 	return r.s.write(ctx, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO table_profiles (table_id, profile, profiled_at) VALUES ($1, $2, $3)
-			ON CONFLICT (table_id) DO UPDATE SET profile = excluded.profile, profiled_at = excluded.profiled_at
-			WHERE table_profiles.profiled_at IS NULL OR table_profiles.profiled_at <= excluded.profiled_at`, key, string(p.JSON), p.ProfiledAt.UTC())
-		return err
+		return insertRows(ctx, tx, "INSERT INTO table_profiles (table_id, profile, profiled_at)", rows,
+			`ON CONFLICT (table_id) DO UPDATE SET profile = excluded.profile, profiled_at = excluded.profiled_at
+			WHERE table_profiles.profiled_at IS NULL OR table_profiles.profiled_at <= excluded.profiled_at`)
 	})
 }

@@ -21,7 +21,7 @@ func TestNewestProfileWins(t *testing.T) {
 		{JSON: json.RawMessage(`{"rows":2}`), ProfiledAt: at.Add(time.Minute)},
 		{JSON: json.RawMessage(`{"rows":0}`), ProfiledAt: at.Add(-time.Minute)},
 	} {
-		if err := s.Profiles.Put(t.Context(), "shop.orders", p); err != nil {
+		if err := s.Profiles.Put(t.Context(), map[string]state.Profile{"shop.orders": p, "shop.other": {JSON: json.RawMessage("{}"), ProfiledAt: at}}); err != nil {
 			t.Fatal(err)
 		}
 	}
