@@ -94,7 +94,7 @@ func TestWhoMayReadWhat(t *testing.T) {
 
 func TestTrap_P1_SecondRegistrationOpensNothing(t *testing.T) {
 	t.Parallel()
-	all := published("shop.orders", "crm.orders", "a.b", "crm.x")
+	all := published("shop.orders", "crm.orders", "a.b", "crm.x", "y.x")
 	for name, c := range map[string]struct {
 		registry []state.RegisteredTable
 		grants   []state.Permission
@@ -105,6 +105,7 @@ func TestTrap_P1_SecondRegistrationOpensNothing(t *testing.T) {
 		"an id that looks like another table":         {[]state.RegisteredTable{row("a.b", "z", "a.b", "", false), row("b", "a", "b", "", false)}, grants("a.b"), nil},
 		"a bucket that is called like a source":       {[]state.RegisteredTable{row("orders", "shop", "orders", "crm", false)}, grants("crm.*"), []string{"shop.orders"}},
 		"a bucket that is called like its own source": {[]state.RegisteredTable{row("x", "crm", "x", "crm", false)}, grants("crm.*"), []string{"crm.orders", "crm.x"}},
+		"an id that looks like a wildcard":            {[]state.RegisteredTable{row("crm.*", "z", "crm.*", "", false), row("x", "y", "x", "crm", false)}, grants("crm.*"), nil},
 		"a row without a source":                      {[]state.RegisteredTable{row("orders", "", "orders", "", true)}, grants("orders"), nil},
 	} {
 		got := access.Resolve(state.RoleViewer, access.Rules{Registry: c.registry, Grants: c.grants}, all)

@@ -341,10 +341,10 @@ func TestPredecessorsTokensWorkAndItsSessionsDoNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sign := func(typ, sub string) string {
+	sign := func(typ, sub string, issued ...int64) string {
 		// As PyJWT writes it: numbers for times, no expiry for a token that never ends.
 		raw, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"sub": sub, "email": "Ann@example.com", "role": "viewer", "typ": typ, "iat": 1767225600, "jti": "0b5b6f0e-8f8e-4a0e-9d3e-3f6d1d0d9a11",
+			"sub": sub, "email": "Ann@example.com", "role": "viewer", "typ": typ, "iat": append(issued, 1767225600)[0], "jti": "0b5b6f0e-8f8e-4a0e-9d3e-3f6d1d0d9a11",
 		}).SignedString(secret)
 		if err != nil {
 			t.Fatal(err)
@@ -360,7 +360,7 @@ func TestPredecessorsTokensWorkAndItsSessionsDoNot(t *testing.T) {
 		t.Errorf("the predecessor's token: %+v, %v", c, err)
 	}
 	h.refused(t, "a session of the predecessor", sign("session", u.ID))
-	h.refused(t, "a token with a hash that is not the recorded one", sign("pat", u.ID)+" ")
+	h.refused(t, "a token that is signed well and is not the recorded one", sign("pat", u.ID, 1767225601))
 	other, err := h.store.Users.Create(t.Context(), state.User{Email: "eve@example.com", Role: state.RoleViewer})
 	if err != nil {
 		t.Fatal(err)
@@ -434,7 +434,10 @@ func TestTrap_O2_BootstrapWorksOnce(t *testing.T) {
 		t.Errorf("users %v, %v", users, err)
 	}
 	// Even with nobody left who has a password it stays closed.
-	second := h.add(t, "second@example.com", state.RoleAdmin)
+	second, err := h.CreateUser(t.Context(), identity.NewUser{Email: "second@example.com", Role: state.RoleAdmin})
+	if err != nil || second.HasPassword() {
+		t.Fatal(second, err)
+	}
 	if err := h.DeleteUser(t.Context(), identity.Caller{UserID: second.ID}, c.UserID); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 	"errors"
+	"runtime/debug"
+	"time"
 	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
@@ -39,7 +41,7 @@ func (s *Service) hash(ctx context.Context, password string) (string, error) {
 	if err := s.turn(ctx); err != nil {
 		return "", err
 	}
-	defer func() { <-s.hashers }()
+	defer s.leave()
 	hash, err := argon2id.CreateHash(password, &s.hashing)
 	return hash, fault.Wrap(err, fault.Internal, "the password cannot be hashed")
 }
@@ -53,7 +55,7 @@ func (s *Service) matches(ctx context.Context, password, hash string) (bool, err
 	if err := s.turn(ctx); err != nil {
 		return false, err
 	}
-	defer func() { <-s.hashers }()
+	defer s.leave()
 	usable := soundHash(hash) == nil
 	if !usable {
 		hash = s.unknown()
@@ -85,4 +87,15 @@ func (s *Service) turn(ctx context.Context) error {
 	case <-ctx.Done():
 		return fault.Wrap(ctx.Err(), fault.Busy, "too many people sign in at once; try again in a moment")
 	}
+}
+
+// idleHasher is after how long without a sign-in the memory of the hasher is given back.
+const idleHasher = time.Second
+
+// leave gives the place to the next one. A hash takes 64 MiB, which the runtime would keep for minutes:
+// when nobody signs in any more, they go back to the system.
+func (s *Service) leave() {
+	<-s.hashers
+	s.resting.Do(func() { s.rest = time.AfterFunc(idleHasher, debug.FreeOSMemory) })
+	s.rest.Reset(idleHasher)
 }

@@ -405,8 +405,8 @@ func TestRunsThatNobodyAskedForAppear(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		t.Fatalf("no run of %s appeared", source)
-		panic("unreachable")
+		t.Errorf("no run of %s appeared", source)
+		return runs.Run{}
 	}
 	if r := h.untilStatus(find("shop").ID, runs.Succeeded); r.Reason != runs.ReasonAutomatic || r.RequestedBy != "extractor-csv" || r.Sources[0].Type != "csv" {
 		t.Errorf("automatic: %+v", r)

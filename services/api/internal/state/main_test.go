@@ -44,7 +44,9 @@ func (c *clock) now() time.Time { return c.at }
 
 func newClock() *clock { return &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
 
+// must gives a function that fails the test on an error: must[T](t)(f()).
 func must[T any](t *testing.T) func(T, error) T {
+	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {

@@ -303,6 +303,12 @@ func TestTrap_O2_BootstrapOfAPredecessor(t *testing.T) {
 			if got := must[bool](t)(s.Users.BootstrapOpen(t.Context())); got != c.open {
 				t.Errorf("open is %v", got)
 			}
+			if err := s.Settings.Delete(t.Context(), "bootstrap_closed"); err != nil {
+				t.Fatal(err)
+			}
+			if got := must[bool](t)(s.Users.BootstrapOpen(t.Context())); got && strings.Contains(name, "with a password") {
+				t.Error("without the mark it is open beside somebody's password")
+			}
 		})
 	}
 }
@@ -321,5 +327,22 @@ func TestInterruptedPredecessorMigrationIsFinished(t *testing.T) {
 	stub := stateOf(t, "CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (2); CREATE TABLE users (id VARCHAR PRIMARY KEY, email VARCHAR UNIQUE NOT NULL); INSERT INTO users VALUES ('u', 'u@example.com')")
 	if u := must[state.User](t)(open(t, stub).Users.ByEmail(t.Context(), "u@example.com")); !u.Active {
 		t.Errorf("a stub's user is %+v", u)
+	}
+}
+
+func TestMigrationThatFailsLeavesTheVersionBefore(t *testing.T) {
+	t.Parallel()
+	dir := predecessor(t, 5, "CREATE TABLE settings (somebodys INTEGER)", "INSERT INTO settings VALUES (7)")
+	for range 2 {
+		_, err := state.Open(t.Context(), options(dir))
+		if !fault.Is(err, fault.Permanent) || !strings.Contains(fault.Message(err), "state/backups/v") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	path := filepath.Join(dir, "state", "system.duckdb")
+	got := ask(t, path, "SELECT version FROM schema_version") + ask(t, path, "SELECT * FROM settings") +
+		ask(t, path, "SELECT count(*) AS n FROM information_schema.tables WHERE table_name IN ('sessions', 'user_logins')")
+	if got != "{'version': 7}\n{'somebodys': 7}\n{'n': 0}\n" {
+		t.Errorf("a failed step left %s", got)
 	}
 }

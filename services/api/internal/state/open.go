@@ -1,15 +1,14 @@
 package state
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
@@ -61,9 +60,6 @@ func (s *Store) restoreAsked(ctx context.Context) error {
 // restoredFrom names the export that the standing file was restored from; empty where it says none or
 // cannot be read.
 func (s *Store) restoredFrom(ctx context.Context) string {
-	if s.checkHeader() != nil {
-		return ""
-	}
 	db, err := lake.Open(ctx, lake.Options{Path: s.path(), ReadOnly: true, MemoryBytes: s.opts.MemoryBytes, Threads: 1})
 	if err != nil {
 		return ""
@@ -94,9 +90,6 @@ func (s *Store) look(ctx context.Context) (finding, error) {
 	}
 	if info.IsDir() {
 		return finding{}, fault.New(fault.Permanent, "state/%s is a folder, not a database", fileName)
-	}
-	if err := s.checkHeader(); err != nil {
-		return finding{}, err
 	}
 	db, err := lake.Open(ctx, lake.Options{Path: s.path(), ReadOnly: true, MemoryBytes: s.opts.MemoryBytes, Threads: 1})
 	if err != nil {
@@ -133,20 +126,6 @@ func (s *Store) mayCreate() error {
 	return nil
 }
 
-// checkHeader tells a DuckDB file from anything else before DuckDB touches it.
-func (s *Store) checkHeader() error {
-	f, err := os.Open(s.path())
-	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the state file state/%s cannot be read", fileName)
-	}
-	defer func() { _ = f.Close() }()
-	var head [12]byte
-	if _, err := io.ReadFull(f, head[:]); err != nil || !bytes.Equal(head[8:], []byte("DUCK")) {
-		return unreadable(errors.New("not a DuckDB file"), s.dir)
-	}
-	return nil
-}
-
 // unreadable is the error for a file that cannot be used as it is, with the way out.
 func unreadable(err error, dir string) error {
 	scrubbed := lake.Scrub(err)
@@ -160,7 +139,7 @@ func unreadable(err error, dir string) error {
 }
 
 func isForeignLock(err error) bool {
-	return err != nil && bytes.Contains([]byte(err.Error()), []byte("set lock on file"))
+	return err != nil && strings.Contains(err.Error(), "set lock on file")
 }
 
 func restoreHint(dir string) string {

@@ -125,10 +125,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		writing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 	}
 	if err := s.open(ctx); err != nil {
-		if s.db != nil {
-			_ = s.db.Close()
-		}
-		unlock()
+		s.abandon()
 		return nil, err
 	}
 	for _, l := range s.migration.Shadowed {
@@ -139,6 +136,18 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	s.life, s.closing = context.WithCancel(context.WithoutCancel(ctx))
 	s.work.Go(s.upkeep)
 	return s, nil
+}
+
+// abandon lets go of a state that could not be opened: of its connection first, which would keep the
+// file locked.
+func (s *Store) abandon() {
+	if s.writer != nil {
+		_ = s.writer.Close()
+	}
+	if s.db != nil {
+		_ = s.db.Close()
+	}
+	s.unlock()
 }
 
 // Dir is the folder of the state in a data directory.

@@ -151,3 +151,28 @@ func TestWriterThatLeavesDoesNotWriteByHalves(t *testing.T) {
 		t.Errorf("the answer was %v and there are %d users", err, len(users))
 	}
 }
+
+func TestTrap_E1_ReadsWritesAndExportsDoNotPoisonEachOther(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	u := addUser(t.Context(), t, s, "ann@example.com", state.RoleAdmin, "")
+	var work sync.WaitGroup
+	for _, do := range []func() error{
+		func() error { _, err := s.Users.List(t.Context()); return err },
+		func() error { _, err := s.Registry.List(t.Context(), ""); return err },
+		func() error { _, err := s.Users.Update(t.Context(), u.ID, state.UserChange{}); return err },
+		func() error { _, err := s.Export(t.Context()); return err },
+		func() error { return s.Canary(t.Context()) },
+	} {
+		for range 2 {
+			work.Go(func() {
+				for range 5 {
+					if err := do(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	work.Wait()
+}
