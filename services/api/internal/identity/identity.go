@@ -59,7 +59,7 @@ type Service struct {
 	cfg      Config
 	hashing  argon2id.Params
 	resting  sync.Once
-	rest     *time.Timer // gives the memory of the last hash back
+	rest     *time.Timer   // gives the memory of the last hash back
 	hashers  chan struct{} // one token per password that may be hashed at once: each takes 64 MiB
 	unknown  func() string // a hash of nobody's password, to take as long for users that do not exist
 	cache    verified
