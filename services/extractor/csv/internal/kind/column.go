@@ -47,8 +47,9 @@ func fitsAll(v []byte, within Set) bool {
 		return v[0] != '0' || len(v) == 1 || point == 1
 	case Date | Stamp, Date:
 		return len(v) == 10 && isDate(v)
+	default:
+		return false
 	}
-	return false
 }
 
 // Merge takes the values of the same column of another file.
