@@ -50,7 +50,10 @@ func (people) Authenticate(_ context.Context, token, ip string) (httpapi.Caller,
 	return httpapi.Caller{}, fault.New(fault.Unauthenticated, "the session or token is unknown, expired or revoked")
 }
 
-func (people) Login(_ context.Context, email, password string, _ httpapi.From) (httpapi.Session, error) {
+func (people) Login(_ context.Context, email, password string, from httpapi.From) (httpapi.Session, error) {
+	if password == "where" {
+		return httpapi.Session{}, fault.New(fault.Unauthenticated, "%s with %s", from.IP, from.UserAgent)
+	}
 	if password != "correct" {
 		return httpapi.Session{}, fault.New(fault.Unauthenticated, "wrong e-mail address or password")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,11 +150,6 @@ const (
 )
 
 func (s *Server) health(ctx context.Context, in *healthQuestion) (*healthAnswer, error) {
-	known := false
-	if in.header.token != "" {
-		_, err := s.identity.Authenticate(ctx, in.header.token, infoOf(ctx).remote)
-		known = err == nil
-	}
 	h := Health{Version: s.versionNow(), Status: levelHealthy, Timestamp: time.Now().UTC(), Services: map[string]any{}}
 	for name, err := range s.check(ctx) {
 		state := map[string]any{"status": stateOK}
@@ -163,39 +159,41 @@ func (s *Server) health(ctx context.Context, in *healthQuestion) (*healthAnswer,
 		}
 		h.Services[name] = state
 	}
-	data, fine := s.dataHealth(ctx, known, in)
-	h.Services["data"] = data
-	if !fine && h.Status == levelHealthy {
-		h.Status = levelDegraded
+	snapshot := s.published.Current()
+	data := map[string]any{"status": stateOK}
+	if !fresh(snapshot) {
+		data["status"] = stateWarning
+		if h.Status == levelHealthy {
+			h.Status = levelDegraded
+		}
 	}
+	s.tellFriends(ctx, in.header, snapshot, data)
+	h.Services["data"] = data
 	return &healthAnswer{Body: h}, nil
 }
 
-// dataHealth tells how old the published data is. Names and numbers are for those who are signed in,
-// and only of tables that are granted to them.
-func (s *Server) dataHealth(ctx context.Context, known bool, in *healthQuestion) (map[string]any, bool) {
-	snapshot := s.published.Current()
-	fine := len(snapshot.Problems()) == 0
-	old := func(t *published.Table) bool {
-		return t.Copied() && !t.ExtractedAt.IsZero() && time.Since(t.ExtractedAt) > stale
+func old(t *published.Table) bool {
+	return t.Copied() && !t.ExtractedAt.IsZero() && time.Since(t.ExtractedAt) > stale
+}
+
+// fresh tells whether nothing published is old or has a problem.
+func fresh(s *published.Snapshot) bool {
+	return len(s.Problems()) == 0 && !slices.ContainsFunc(s.Tables(), old)
+}
+
+// tellFriends adds names and numbers for those who are signed in, of tables that are granted to them
+// and no others. Who cannot be told who they are is a stranger.
+func (s *Server) tellFriends(ctx context.Context, cred credential, snapshot *published.Snapshot, data map[string]any) {
+	if cred.token == "" {
+		return
 	}
-	for _, t := range snapshot.Tables() {
-		fine = fine && !old(t)
-	}
-	out := map[string]any{"status": stateOK}
-	if !fine {
-		out["status"] = stateWarning
-	}
-	if !known {
-		return out, fine
-	}
-	caller, err := s.identity.Authenticate(ctx, in.header.token, infoOf(ctx).remote)
+	caller, err := s.identity.Authenticate(ctx, cred.token, infoOf(ctx).remote)
 	if err != nil {
-		return out, fine
+		return
 	}
 	grants, err := s.access.Grants(ctx, caller, snapshot)
 	if err != nil {
-		return out, fine
+		return
 	}
 	tables, rows, staleTables := 0, int64(0), []string{}
 	for _, t := range snapshot.Tables() {
@@ -208,9 +206,8 @@ func (s *Server) dataHealth(ctx context.Context, known bool, in *healthQuestion)
 			staleTables = append(staleTables, t.ID)
 		}
 	}
-	out["tables"], out["total_rows"], out["stale_tables"] = tables, rows, staleTables
+	data["tables"], data["total_rows"], data["stale_tables"] = tables, rows, staleTables
 	if caller.Admin() {
-		out["problems"] = len(snapshot.Problems())
+		data["problems"] = len(snapshot.Problems())
 	}
-	return out, fine
 }

@@ -513,6 +513,15 @@ func TestTrap_O6_TheAddressIsNotWhatTheClientWrites(t *testing.T) {
 	}
 }
 
+func TestASignInTellsWhereItComesFrom(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	got := h.ask("POST", "/auth/token", "", `{"email":"a@b.c","password":"where"}`, "User-Agent: da/1")
+	if got.problem(t).Detail != "127.0.0.1 with da/1" {
+		t.Error(got.body)
+	}
+}
+
 func TestDeadLettersAndRebuild(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

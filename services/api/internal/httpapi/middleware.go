@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
@@ -191,6 +192,10 @@ func secure(h http.Header, id string) {
 // caught answers for a handler that panicked, where nothing was sent yet.
 func (s *Server) caught(w *recorder, r *http.Request, lost any) {
 	if lost == nil || lost == http.ErrAbortHandler { //nolint:errorlint // see outer
+		return
+	}
+	if err, ok := lost.(error); ok && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || r.Context().Err() != nil) {
+		infoOf(r.Context()).failure = err // huma panics where it cannot write: the client left
 		return
 	}
 	zerolog.Ctx(r.Context()).Error().Str("panic", fmt.Sprint(lost)).Bytes("stack", debug.Stack()).Msg("a handler panicked")
