@@ -25,6 +25,7 @@ func (s *server) client(token string) *client.Client {
 }
 
 func ok[T any](t *testing.T) func(T, error) T {
+	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
