@@ -229,7 +229,11 @@ func (s *Scanner) parse() (next int, ok bool) {
 	lines := int64(1)
 	p := 0
 	for {
-		if q, quoted := s.openQuote(b, p); quoted {
+		q, quoted := p, false
+		if p < len(b) && (b[p] == s.d.Quote || b[p] == ' ') {
+			q, quoted = s.openQuote(b, p)
+		}
+		if quoted {
 			end, found, escaped := s.closeQuote(b, q+1)
 			if !found {
 				return s.unclosed(b, nl)
