@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/event"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/api"
 )
 
 type rows struct {
@@ -282,5 +284,25 @@ func TestRunIsFollowedToItsPublication(t *testing.T) {
 	}
 	if got := s.ask("POST", "/api/sync/trigger", s.admin, `["no_such_table"]`); got.status != http.StatusNotFound || !strings.Contains(got.body, "no_such_table") {
 		t.Errorf("unknown table: %d %s", got.status, got.body)
+	}
+}
+
+func TestRequestsEndWhenTheServiceIsStopped(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *api.Config) { c.StopBudget = 25 * time.Second })
+	answered := make(chan answer, 1)
+	began := time.Now()
+	go func() {
+		answered <- s.ask("POST", "/api/query", s.admin, map[string]any{"sql": "SELECT sum(hash(a.range + b.range)) FROM range(6000) a, range(6000) b"})
+	}()
+	s.eventually("start of the query", func() error {
+		if time.Since(began) < 300*time.Millisecond {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	s.stop()
+	if got := <-answered; got.status != http.StatusOK || got.err != nil {
+		t.Errorf("a query under way was answered with %d %v %s", got.status, got.err, got.body)
 	}
 }

@@ -449,7 +449,7 @@ func TestTrap_O9_HealthAndReadiness(t *testing.T) {
 		t.Errorf("readyz: %d %s", got.status, got.body)
 	}
 	stranger := h.ask("GET", "/api/health", "", "")
-	for _, word := range []string{"orders", "salaries", "total_rows", "stale_tables"} {
+	for _, word := range []string{"orders", "salaries", "total_rows", "stale_tables", "count"} {
 		if strings.Contains(stranger.body, word) {
 			t.Errorf("a stranger reads %q: %s", word, stranger.body)
 		}
@@ -459,6 +459,9 @@ func TestTrap_O9_HealthAndReadiness(t *testing.T) {
 	}
 	if got := h.ask("GET", "/api/health", "ann", ""); !strings.Contains(got.body, `"tables":1,`) {
 		t.Errorf("ann: %s", got.body)
+	}
+	if got := h.ask("GET", "/api/health", "admin", ""); !strings.Contains(got.body, `"users":{"count":3`) || !strings.Contains(got.body, `"duckdb_state":{"status":"ok"}`) {
+		t.Errorf("admin: %s", got.body)
 	}
 	h.broken = errors.New("write /srv/state: disk full")
 	got := h.ask("GET", "/readyz", "", "")
