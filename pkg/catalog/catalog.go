@@ -138,6 +138,7 @@ var sourceName = regexp.MustCompile(`\A[a-zA-Z_][a-zA-Z0-9_-]{0,63}\z`)
 var reserved = map[string]bool{
 	"main": true, "temp": true, "system": true, "memory": true, "server": true,
 	"information_schema": true, "pg_catalog": true,
+	"analytics": true, // the catalog of an analyst's analytics.duckdb
 }
 
 // ValidSourceName tells why name cannot name a source; nil where it can. A source name is a folder, a

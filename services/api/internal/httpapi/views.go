@@ -75,7 +75,7 @@ type UserChange struct {
 type Permission struct {
 	UserID  string `json:"user_id" minLength:"1" maxLength:"200" doc:"The user." example:"0d0f3c1e-6a0e-4c55-9f0a-6f2a5e8f2c11"`
 	Dataset string `json:"dataset" minLength:"1" maxLength:"400" doc:"The id of a table, or <bucket>.* for all of a bucket." example:"orders"`
-	Access  string `json:"access,omitempty" maxLength:"32" default:"read" doc:"read or none; read where empty. none takes the exact table away, whatever its bucket grants."`
+	Access  string `json:"access,omitempty" maxLength:"32" default:"read" doc:"read or none; read where empty. none is the same as no permission on exactly this table: what is public, or granted with its bucket, stays."`
 }
 
 // Strings is a list of texts that may also be written as one text.
@@ -213,7 +213,7 @@ type TriggerAnswer struct {
 type Run struct {
 	ID          string      `json:"id" doc:"The id of the run." example:"0190f3a2-7a54-7cc2-9f0e-2f4a8e1c5b10"`
 	Status      string      `json:"status" enum:"queued,running,publishing,succeeded,partial,failed" doc:"How far it is. partial: some tables failed, the others are published."`
-	Reason      string      `json:"reason" doc:"Why: schedule, manual, watch, start or retry." example:"manual"`
+	Reason      string      `json:"reason" doc:"Why: manual, schedule, retry, watch or start; automatic or external where nobody asked the api for it." example:"manual"`
 	RequestedBy string      `json:"requested_by" doc:"A user id, or the name of a service."`
 	RequestedAt *time.Time  `json:"requested_at" doc:"When it was asked for."`
 	StartedAt   *time.Time  `json:"started_at" doc:"When the first extractor began; null before."`
