@@ -85,7 +85,7 @@ func (s *server) readable(id, body string, rows int64) {
 	}
 }
 
-func TestGrantsBoundEverything(t *testing.T) {
+func TestTrap_P6_GrantsBoundEverything(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.publish("shop", orders(10), split(5))
@@ -123,6 +123,36 @@ func TestGrantsBoundEverything(t *testing.T) {
 	s.ask("PATCH", "/api/users/"+annID, s.admin, map[string]any{"active": false}).into(t, &struct{}{})
 	if got := s.ask("GET", "/api/sync/manifest", ann, nil); got.status != http.StatusUnauthorized {
 		t.Errorf("after deactivating: %d", got.status)
+	}
+}
+
+func TestTrap_D9_ARemoteTableHasNoWayOut(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.publish("shop", orders(10))
+	s.published("orders", 10)
+	src, err := catalog.LoadSource(s.dir, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := src.Tables[0].Parts[0].SHA256
+	src.Tables[0].QueryMode, src.Generation = catalog.ModeRemote, 2 // whatever files are still named
+	src.Tables[0].Fingerprint = catalog.Fingerprint(src.Tables[0])
+	if err := catalog.SaveSource(s.dir, src); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("publication", func() error {
+		if got := s.ask("GET", "/api/sync/manifest", s.admin, nil); !strings.Contains(got.body, `"tables":{},"remote_tables":{"orders"`) {
+			return fmt.Errorf("%s", got.body)
+		}
+		return nil
+	})
+	for _, path := range []string{"/api/data/orders/download", "/api/data/orders/download?part=" + part, "/api/data/shop.orders/download"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			if got := s.ask(method, path, s.admin, nil); got.status != http.StatusNotFound {
+				t.Errorf("%s %s: %d", method, path, got.status)
+			}
+		}
 	}
 }
 

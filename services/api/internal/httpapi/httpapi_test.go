@@ -9,10 +9,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
@@ -23,7 +27,7 @@ func digest(content string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func TestEveryRouteHasAGate(t *testing.T) {
+func TestTrap_P5_EveryRouteHasAGate(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	server, ok := h.Config.Handler.(interface {
@@ -60,7 +64,7 @@ func TestEveryRouteHasAGate(t *testing.T) {
 	}
 }
 
-func TestProblems(t *testing.T) {
+func TestTrap_O8_ProblemsHaveOneShapeAndNoSecrets(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	for _, c := range []struct {
@@ -110,6 +114,36 @@ func TestProblems(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTrap_O8_TheLogHasNoSecrets(t *testing.T) {
+	t.Parallel()
+	var log safeBuffer
+	h := newHouse(t, func(c *httpapi.Config) { c.Log = zerolog.New(&log) })
+	h.ask("GET", "/auth/me?token=hunter2", "hunter2", "", "Cookie: access_token=hunter2")
+	h.ask("POST", "/auth/token", "", `{"email":"a@b.c","password":"hunter2"}`)
+	h.ask("POST", "/api/query?sql=hunter2", "ann", `{"sql":"full"}`)
+	if text := log.String(); strings.Contains(text, "hunter2") || strings.Count(text, `"message":"request"`) != 3 {
+		t.Errorf("the log: %s", text)
+	}
+}
+
+// safeBuffer is a log that several write to.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func TestTrap_P4_WhatIsNotGrantedDoesNotExist(t *testing.T) {
@@ -416,6 +450,34 @@ func TestTrap_D6_D8_DownloadResumesAndNamesItsPart(t *testing.T) {
 	}
 }
 
+// kernel is a connection that can copy a file by itself.
+type kernel struct {
+	*httptest.ResponseRecorder
+	copied int64
+}
+
+func (k *kernel) ReadFrom(src io.Reader) (int64, error) {
+	n, err := io.Copy(struct{ io.Writer }{k.ResponseRecorder}, src)
+	k.copied += n
+	return n, err
+}
+
+func TestDownloadsAreCopiedByTheKernel(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, rangeHeader := range []string{"", "bytes=5-"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/data/orders/download", nil)
+		r.Header.Set("Authorization", "Bearer ann")
+		r.Header.Set("Accept-Encoding", "gzip")
+		r.Header.Set("Range", rangeHeader)
+		k := &kernel{ResponseRecorder: httptest.NewRecorder()}
+		h.Config.Handler.ServeHTTP(k, r)
+		if k.copied == 0 || k.copied != int64(k.Body.Len()) {
+			t.Errorf("range %q: %d of %d bytes were copied by the connection", rangeHeader, k.copied, k.Body.Len())
+		}
+	}
+}
+
 func TestTrap_D13_AnIDNeverReachesTheFileSystem(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -424,6 +486,9 @@ func TestTrap_D13_AnIDNeverReachesTheFileSystem(t *testing.T) {
 		if got := h.ask("GET", "/api/data/"+id+"/download", "admin", ""); got.status != 404 && got.status != 400 {
 			t.Errorf("%s: %d %s", id, got.status, got.body)
 		}
+	}
+	if got := h.ask("GET", "/api/data/%6Frders/download", "admin", ""); got.status != 200 {
+		t.Errorf("a name that is escaped more than it must be: %d", got.status)
 	}
 	got := h.ask("GET", "/api/data/wei%20rd%23%3F/download", "admin", "")
 	if got.status != 200 || got.header.Get("Content-Disposition") != `attachment; filename="wei rd#_.parquet"` {
