@@ -132,7 +132,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 			}
 		}()
 		if r.Body != nil {
-			r.Body = &unhurried{ReadCloser: http.MaxBytesReader(rec, r.Body, s.limits.MaxBody), conn: http.NewResponseController(w)}
+			r.Body = http.MaxBytesReader(rec, r.Body, s.limits.MaxBody)
 		}
 		if streams(r.URL.Path) {
 			router.ServeHTTP(rec, r)
@@ -140,21 +140,6 @@ func (s *Server) outer(router http.Handler) http.Handler {
 		}
 		compressed.ServeHTTP(rec, r)
 	})
-}
-
-// unhurried lifts the deadline for sending a body once the body is there: left standing, it would end
-// the connection, and with it the request, while a long query runs.
-type unhurried struct {
-	io.ReadCloser
-	conn *http.ResponseController
-}
-
-func (u *unhurried) Read(p []byte) (int, error) {
-	n, err := u.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = u.conn.SetReadDeadline(time.Time{}) // a connection without deadlines needs none lifted
-	}
-	return n, err
 }
 
 // streams tells the paths that are never compressed and never wrapped: parts are compressed already,
