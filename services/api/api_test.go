@@ -128,7 +128,7 @@ func TestTrap_P6_GrantsBoundEverything(t *testing.T) {
 
 func TestTrap_D9_ARemoteTableHasNoWayOut(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := newServer(t, quick)
 	s.publish("shop", orders(10))
 	s.published("orders", 10)
 	src, err := catalog.LoadSource(s.dir, "shop")
@@ -158,7 +158,7 @@ func TestTrap_D9_ARemoteTableHasNoWayOut(t *testing.T) {
 
 func TestPublicationsAreSeen(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	s := newServer(t, quick)
 	s.publish("shop", orders(10))
 	s.published("orders", 10)
 	first := s.ask("GET", "/api/data/orders/download", s.admin, nil)

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/api"
 )
 
 // many publishes tables of one part each that no download asks for, and registers them as public.
@@ -43,6 +45,9 @@ func (s *server) many(tables int) {
 	s.published(last.Name, last.Rows)
 }
 
+// quick sees what was published without an event.
+func quick(c *api.Config) { c.CatalogPoll = 50 * time.Millisecond }
+
 func drain(b *testing.B, r *http.Request) int64 {
 	b.Helper()
 	resp, err := http.DefaultClient.Do(r)
@@ -72,7 +77,7 @@ func (s *server) request(b *testing.B, method, path, token, body string) *http.R
 }
 
 func BenchmarkManifestOf1000Tables(b *testing.B) {
-	s := newServer(b)
+	s := newServer(b, quick)
 	s.many(1000)
 	ann, _ := s.analyst("ann@example.com")
 	for b.Loop() {
@@ -121,7 +126,7 @@ func (s *server) big() string {
 // BenchmarkDownload50MB compares a download with the same bytes from the standard library's file
 // server without anything around it.
 func BenchmarkDownload50MB(b *testing.B) {
-	s := newServer(b)
+	s := newServer(b, quick)
 	id := s.big()
 	b.Run("api", func(b *testing.B) {
 		for b.Loop() {

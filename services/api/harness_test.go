@@ -74,7 +74,7 @@ func (s *server) start() {
 	s.t.Helper()
 	cfg := api.Config{
 		Addr: "127.0.0.1:0", SeedEmail: adminEmail, SeedPassword: adminPassword, SessionTTL: time.Hour, QueryRows: 1000, QueryMaxRows: 1_000_000,
-		QueryTimeout: 20 * time.Second, StopBudget: 5 * time.Second,
+		QueryTimeout: 20 * time.Second, CatalogPoll: time.Hour, StopBudget: 5 * time.Second,
 	}
 	cfg.DataDir, cfg.ConfigDir = s.dir, s.config
 	cfg.Bus = eventtest.Connect(s.t, s.nats, "api")

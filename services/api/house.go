@@ -166,7 +166,7 @@ func (h *house) start(ctx context.Context) error {
 	}
 	h.unsettle()
 	h.work.Go(func() { h.settleLoop(loops) })
-	h.work.Go(func() { h.published.Watch(loops, pollEvery) })
+	h.work.Go(func() { h.published.Watch(loops, max(h.cfg.CatalogPoll, 10*time.Millisecond)) })
 	h.work.Go(func() {
 		if err := h.tracker.Run(loops); err != nil && loops.Err() == nil {
 			zerolog.Ctx(work).Error().Err(err).Msg("runs are no longer followed")

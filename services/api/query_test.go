@@ -241,7 +241,7 @@ func TestRunIsFollowedToItsPublication(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.publishQuietly("shop", orders(42))
+	// The event comes to the runs before the catalog heard of it.
 	err = event.Publish(t.Context(), s.bus, event.AnalyticsPublished, "shop", &agnesv1.AnalyticsPublished{Source: "shop", Generation: 1, RunIds: ids})
 	if err != nil {
 		t.Fatal(err)
@@ -263,6 +263,8 @@ func TestRunIsFollowedToItsPublication(t *testing.T) {
 		return nil
 	})
 	// What a run reports as published can be asked for at once.
+	s.publishQuietly("shop", orders(42))
+	s.ask("GET", "/api/sync/runs/"+triggered.RunID, s.admin, nil).into(t, &run)
 	if got := s.query(s.admin, "SELECT count(*) FROM orders"); fmt.Sprint(got.Rows) != "[[42]]" {
 		t.Errorf("after the run: %v", got.Rows)
 	}

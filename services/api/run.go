@@ -45,7 +45,8 @@ type Config struct {
 	JiraWebhookURL string `envconfig:"AGNES_JIRA_WEBHOOK_URL" desc:"where /webhooks/jira is passed on to"`
 	WSGatewayURL   string `envconfig:"AGNES_WS_GATEWAY_URL" desc:"where /ws is passed on to"`
 
-	StopBudget time.Duration `envconfig:"AGNES_STOP_BUDGET" default:"10s" desc:"how long requests may take to end when the service is stopped"`
+	CatalogPoll time.Duration `envconfig:"AGNES_CATALOG_POLL" default:"2s" desc:"how often the published catalog is looked at, should an event be lost"`
+	StopBudget  time.Duration `envconfig:"AGNES_STOP_BUDGET" default:"10s" desc:"how long requests may take to end when the service is stopped"`
 
 	// Listener is used in place of Addr where it is set.
 	Listener net.Listener `ignored:"true"`
@@ -60,7 +61,6 @@ const (
 	discoverWait = 4 * time.Minute
 	bodyTimeout  = time.Minute
 	maxBody      = 4 << 20
-	pollEvery    = 2 * time.Second
 )
 
 // Run serves until ctx ends, then lets requests end for at most StopBudget.
