@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -109,6 +110,7 @@ func merged(batch []*waiting) (request *agnesv1.ExtractRequested, ids []string) 
 	all := false
 	for _, w := range batch {
 		request.Force = request.GetForce() || w.request.GetForce()
+		request.Reason = cmp.Or(request.GetReason(), w.request.GetReason())
 		all = all || len(w.request.GetTables()) == 0
 		request.Tables = append(request.Tables, w.request.GetTables()...)
 		ids = append(ids, runIDs(w.request)...)
@@ -132,6 +134,7 @@ func (q *queue) serve(soft context.Context, batch []*waiting) error {
 	ready, err := q.runWhenFree(soft, ctx, request, ids)
 	q.rt.ran(q.source.Name, time.Since(started), ready, err)
 	if err == nil {
+		ready.Reason = request.GetReason()
 		err = q.announce(ctx, ready)
 	}
 	if err == nil || q.rt.hard.Err() != nil {
@@ -144,7 +147,7 @@ func (q *queue) serve(soft context.Context, batch []*waiting) error {
 		}
 	}
 	if !fault.Retryable(err) || len(final) > 0 {
-		if lost := q.rt.announceFailure(ctx, q.source.Name, final, started, err); lost != nil {
+		if lost := q.rt.announceFailure(ctx, q.source.Name, request.GetReason(), final, started, err); lost != nil {
 			return lost
 		}
 	}
@@ -274,9 +277,9 @@ func (q *queue) logOutcomes(ctx context.Context, ready *agnesv1.ExtractReady) {
 }
 
 // announceFailure tells that a whole run failed.
-func (rt *serving) announceFailure(ctx context.Context, source string, ids []string, started time.Time, cause error) error {
+func (rt *serving) announceFailure(ctx context.Context, source, reason string, ids []string, started time.Time, cause error) error {
 	err := event.Publish(ctx, rt.cfg.Bus, event.ExtractFailed, source, &agnesv1.ExtractFailed{
-		RunIds: ids, Source: source, Error: sentence(cause), ErrorKind: string(kindOf(cause)),
+		RunIds: ids, Source: source, Reason: reason, Error: sentence(cause), ErrorKind: string(kindOf(cause)),
 		StartedAt: timestamppb.New(started), FinishedAt: timestamppb.Now(),
 	})
 	if err != nil {

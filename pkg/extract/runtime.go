@@ -153,7 +153,7 @@ func (rt *serving) requested(ctx context.Context, e event.Event[*agnesv1.Extract
 		if catalog.ValidSourceName(e.Source) != nil {
 			return err // not even a subject to tell it on
 		}
-		return errors.Join(rt.announceFailure(ctx, e.Source, runIDs(e.Payload), time.Now(), err), err)
+		return errors.Join(rt.announceFailure(ctx, e.Source, e.Payload.GetReason(), runIDs(e.Payload), time.Now(), err), err)
 	}
 	return q.submit(ctx, e)
 }

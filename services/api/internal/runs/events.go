@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -47,9 +48,9 @@ func idsOf(named []string, eventID string) []string {
 }
 
 // unasked makes the record of a run that this api did not start, or has forgotten.
-func (t *Tracker) unasked(origin, source string, started time.Time, external bool) func(id string) state.Run {
+func (t *Tracker) unasked(origin, source, reason string, started time.Time, external bool) func(id string) state.Run {
 	return func(id string) state.Run {
-		r := state.Run{ID: id, Reason: ReasonAutomatic, RequestedBy: origin, RequestedAt: started}
+		r := state.Run{ID: id, Reason: cmp.Or(reason, ReasonAutomatic), RequestedBy: origin, RequestedAt: started}
 		if external {
 			r.Reason = ReasonExternal
 		}
@@ -81,7 +82,7 @@ func (t *Tracker) extractReady(ctx context.Context, e event.Event[*agnesv1.Extra
 	external := len(p.GetTables()) == 0 && p.GetFinishedAt() == nil
 	record := state.Recorded{EventID: e.ID, Source: e.Source, At: finished, Outcomes: recordOf(tables)}
 	ids := idsOf(p.GetRunIds(), e.ID)
-	return t.change(ctx, ids, e.Source, record, t.unasked(e.Origin, e.Source, started, external), func(s *state.RunSource) bool {
+	return t.change(ctx, ids, e.Source, record, t.unasked(e.Origin, e.Source, p.GetReason(), started, external), func(s *state.RunSource) bool {
 		if !s.ExtractedAt.IsZero() || s.EventID == e.ID {
 			return false
 		}
@@ -124,7 +125,7 @@ func (t *Tracker) extractFailed(ctx context.Context, e event.Event[*agnesv1.Extr
 	for _, name := range affected {
 		record.Outcomes = append(record.Outcomes, state.TableOutcome{Table: name, Status: state.SyncError, Error: message})
 	}
-	return t.change(ctx, ids, e.Source, record, t.unasked(e.Origin, e.Source, started, false), func(s *state.RunSource) bool {
+	return t.change(ctx, ids, e.Source, record, t.unasked(e.Origin, e.Source, p.GetReason(), started, false), func(s *state.RunSource) bool {
 		if !s.ExtractedAt.IsZero() || s.EventID == e.ID {
 			return false
 		}
