@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
@@ -182,6 +184,8 @@ func (r *running) answer(ctx context.Context, format formatter, views []lake.Vie
 	}
 	var failed error
 	defer func() { done(failed) }()
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
 	result, failed := session.Query(ctx, r.req.SQL)
 	if failed != nil {
 		return failed
@@ -189,29 +193,47 @@ func (r *running) answer(ctx context.Context, format formatter, views []lake.Vie
 	defer result.Close()
 	out := &sink{ctx: ctx, head: r.head, ticket: r.ticket, summary: &r.summary, patience: r.engine.cfg.WriteTimeout}
 	defer out.done()
-	failed = r.send(result, format(result, out), out)
+	failed = r.send(result, quit, format(result, out), out)
 	return failed
 }
 
-// send writes the rows up to the limits.
-func (r *running) send(result *lake.Result, enc encoder, out *sink) error {
+// send writes the rows up to the limits. quit ends the statement.
+func (r *running) send(result *lake.Result, quit context.CancelFunc, enc encoder, out *sink) error {
 	defer enc.close()
 	if err := enc.begin(); err != nil {
 		return err
 	}
+	ahead := readAhead(result)
+	err := r.encode(ahead.batches, enc, out)
+	ahead.close(quit)
+	if err == nil && !r.summary.Truncated {
+		err = result.Err()
+	}
+	if err != nil {
+		return err
+	}
+	if err := enc.end(r.summary.Rows, r.summary.Truncated); err != nil {
+		return err
+	}
+	return out.flush(true)
+}
+
+// encode takes batches until they end or a limit is reached.
+func (r *running) encode(batches <-chan arrow.RecordBatch, enc encoder, out *sink) error {
 	limit := int64(r.req.Limit)
-	for !r.summary.Truncated && result.Next() {
-		batch := result.RecordBatch()
+	for batch := range batches {
 		rows := batch.NumRows()
 		if limit > 0 && r.summary.Rows+rows > limit {
 			r.summary.Truncated = true
-			if rows = limit - r.summary.Rows; rows == 0 {
-				break
-			}
+			rows = limit - r.summary.Rows
 		}
-		slice := batch.NewSlice(0, rows)
-		err := enc.batch(slice)
-		slice.Release()
+		var err error
+		if rows > 0 {
+			slice := batch.NewSlice(0, rows)
+			err = enc.batch(slice)
+			slice.Release()
+		}
+		batch.Release()
 		if err != nil {
 			return err
 		}
@@ -222,14 +244,11 @@ func (r *running) send(result *lake.Result, enc encoder, out *sink) error {
 		if out.total() > r.engine.cfg.MaxBytes {
 			r.summary.Truncated = true
 		}
+		if r.summary.Truncated {
+			return nil
+		}
 	}
-	if err := result.Err(); err != nil {
-		return err
-	}
-	if err := enc.end(r.summary.Rows, r.summary.Truncated); err != nil {
-		return err
-	}
-	return out.flush(true)
+	return nil
 }
 
 // errClient tells that the one who asked could not be written to.
