@@ -116,8 +116,11 @@ func appendDate(b []byte, days int64) []byte {
 }
 
 func appendPadded(b []byte, n int64, width int) []byte {
-	if width == 2 && n < 100 {
+	switch {
+	case width == 2 && n < 100:
 		return append(b, byte('0'+n/10), byte('0'+n%10))
+	case width == 4 && n < 10_000:
+		return append(b, byte('0'+n/1000), byte('0'+n/100%10), byte('0'+n/10%10), byte('0'+n%10))
 	}
 	text := strconv.FormatInt(n, 10)
 	for i := len(text); i < width; i++ {
