@@ -89,7 +89,7 @@ func benchQuery(ctx context.Context, w *workplace) ([]row, error) {
 	var ours, inProcess []time.Duration
 	for i := range 300 {
 		began := time.Now()
-		if _, err := s.query(ctx, sql, "application/json"); err != nil {
+		if err := s.query(ctx, sql, "application/json"); err != nil {
 			return nil, err
 		}
 		if i >= 50 {
@@ -157,8 +157,7 @@ func benchResults(ctx context.Context, w *workplace) ([]row, error) {
 		{"1 M rows as CSV", "text/csv", copyTo("FORMAT csv"), 0.9, "DuckDB COPY to CSV"},
 	} {
 		ours, theirs, err := pairs(5, func() error {
-			_, err := s.query(ctx, sql, c.accept)
-			return err
+			return s.query(ctx, sql, c.accept)
 		}, c.beside)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
@@ -201,13 +200,12 @@ func benchFairness(ctx context.Context, w *workplace) ([]row, error) {
 	const heavy = "SELECT customer, name, count(*), sum(amount), quantile_cont(score, 0.9) FROM files.million GROUP BY ALL ORDER BY 3 DESC LIMIT 10"
 	const light = "SELECT count(*) FROM files.million WHERE id = 77"
 	single, err := median(5, func() error {
-		_, err := s.query(ctx, heavy, "application/json")
-		return err
+		return s.query(ctx, heavy, "application/json")
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := other.query(ctx, light, "application/json"); err != nil {
+	if err := other.query(ctx, light, "application/json"); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
@@ -217,7 +215,7 @@ func benchFairness(ctx context.Context, w *workplace) ([]row, error) {
 	for range 64 {
 		clients.Go(func() {
 			began := time.Now()
-			_, err := s.query(ctx, heavy, "application/json")
+			err := s.query(ctx, heavy, "application/json")
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, time.Since(began))
@@ -231,7 +229,7 @@ func benchFairness(ctx context.Context, w *workplace) ([]row, error) {
 	}()
 	for done := false; !done; {
 		began := time.Now()
-		if _, err := other.query(ctx, light, "application/json"); err != nil {
+		if err := other.query(ctx, light, "application/json"); err != nil {
 			return nil, err
 		}
 		lights = append(lights, time.Since(began))

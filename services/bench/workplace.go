@@ -68,7 +68,7 @@ func freeAddr() (string, error) {
 }
 
 // start runs agnes over files, a folder with the source's files; nothing is registered by itself.
-func (w *workplace) start(ctx context.Context, name, files string, env ...string) (*server, error) {
+func (w *workplace) start(ctx context.Context, name, files string) (*server, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -82,10 +82,9 @@ func (w *workplace) start(ctx context.Context, name, files string, env ...string
 		return nil, err
 	}
 	s.cmd = exec.CommandContext(ctx, filepath.Join(w.bin, "agnes"))
-	s.cmd.Env = append(os.Environ(), append([]string{
-		"DATA_DIR=" + filepath.Join(s.dir, "data"), "CONFIG_DIR=" + filepath.Join(s.dir, "config"),
-		"AGNES_API_ADDR=" + addr, "SEED_ADMIN_EMAIL=" + adminEmail, "SEED_ADMIN_PASSWORD=" + adminPassword, "LOG_LEVEL=warn",
-	}, env...)...)
+	s.cmd.Env = append(os.Environ(),
+		"DATA_DIR="+filepath.Join(s.dir, "data"), "CONFIG_DIR="+filepath.Join(s.dir, "config"),
+		"AGNES_API_ADDR="+addr, "SEED_ADMIN_EMAIL="+adminEmail, "SEED_ADMIN_PASSWORD="+adminPassword, "LOG_LEVEL=warn")
 	s.cmd.Stderr = &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
@@ -165,23 +164,24 @@ func (s *server) call(ctx context.Context, method, path string, body, into any) 
 	return json.Unmarshal(text, into)
 }
 
-// query runs SQL as one media type, reads all of the answer and gives its size.
-func (s *server) query(ctx context.Context, sql, accept string) (int64, error) {
+// query runs SQL as one media type and reads all of the answer.
+func (s *server) query(ctx context.Context, sql, accept string) error {
 	r, err := s.request(ctx, http.MethodPost, "/api/query", map[string]any{"sql": sql})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	r.Header.Set("Accept", accept)
 	answer, err := s.http.Do(r)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(answer.Body)
-		return 0, fmt.Errorf("query: %s: %.300s", answer.Status, text)
+		return fmt.Errorf("query: %s: %.300s", answer.Status, text)
 	}
-	return io.Copy(io.Discard, answer.Body)
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
 }
 
 // fill registers what discovery finds, extracts it and waits until it is published.

@@ -23,8 +23,8 @@ func Command() *cobra.Command {
 It is configured by environment variables (agnes env lists them) and by
 $CONFIG_DIR/instance.yaml. The first administrator comes from SEED_ADMIN_EMAIL
 and SEED_ADMIN_PASSWORD.`,
-		Example: `  SEED_ADMIN_EMAIL=you@example.com SEED_ADMIN_PASSWORD='at least 8 characters' agnes
-  agnes demo`,
+		Example: `  agnes demo
+  SEED_ADMIN_EMAIL=you@example.com SEED_ADMIN_PASSWORD='at least 8 characters' agnes`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
