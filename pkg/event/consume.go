@@ -342,6 +342,8 @@ func (p *pump[M]) next(it jetstream.MessagesContext) (jetstream.Msg, error) {
 		case err == nil && p.softCtx.Err() != nil:
 			_ = msg.Nak()
 			return nil, context.Canceled
+		case isTimeout(err) && p.softCtx.Err() != nil:
+			return nil, context.Canceled // while the bus is away the iterator does not end by itself
 		case isTimeout(err) && idle < idleTime:
 			patience = tick
 			continue

@@ -134,6 +134,25 @@ func TestEverythingGoesOnAfterTheBusWasAway(t *testing.T) {
 	}
 }
 
+// TestConsumersStopWhileTheBusIsAway stops an idle consumer after its server went away.
+func TestConsumersStopWhileTheBusIsAway(t *testing.T) {
+	t.Parallel()
+	r := startRestartable(t)
+	bus := r.connect("worker")
+	sub, err := event.Consume(t.Context(), bus, event.ExtractReady, event.Consumer{Name: "worker"},
+		func(context.Context, event.Event[*agnesv1.ExtractReady]) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server.Stop()
+	time.Sleep(3 * time.Second) // long enough that the pull of before is given up
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := sub.Stop(ctx); err != nil || ctx.Err() != nil {
+		t.Errorf("it does not stop softly: %v, %v", err, ctx.Err())
+	}
+}
+
 func TestConnectWaitsForAServer(t *testing.T) {
 	t.Parallel()
 	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
