@@ -1130,6 +1130,14 @@ type AuditRecorded struct {
 	Duration      *durationpb.Duration   `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
 	RemoteAddress string                 `protobuf:"bytes,7,opt,name=remote_address,json=remoteAddress,proto3" json:"remote_address,omitempty"`
 	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	ActorEmail    string                 `protobuf:"bytes,9,opt,name=actor_email,json=actorEmail,proto3" json:"actor_email,omitempty"`
+	// "session", "pat", "" for a stranger, or "service" for a service itself.
+	Credential   string `protobuf:"bytes,10,opt,name=credential,proto3" json:"credential,omitempty"`
+	CredentialId string `protobuf:"bytes,11,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	RequestId    string `protobuf:"bytes,12,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	UserAgent    string `protobuf:"bytes,13,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// The service that recorded it.
+	Service       string `protobuf:"bytes,14,opt,name=service,proto3" json:"service,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1218,6 +1226,48 @@ func (x *AuditRecorded) GetRecordedAt() *timestamppb.Timestamp {
 		return x.RecordedAt
 	}
 	return nil
+}
+
+func (x *AuditRecorded) GetActorEmail() string {
+	if x != nil {
+		return x.ActorEmail
+	}
+	return ""
+}
+
+func (x *AuditRecorded) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *AuditRecorded) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *AuditRecorded) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AuditRecorded) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *AuditRecorded) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
 }
 
 var File_agnes_v1_events_proto protoreflect.FileDescriptor
@@ -1331,7 +1381,7 @@ const file_agnes_v1_events_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
 	"\x04link\x18\x06 \x01(\tR\x04link\x12+\n" +
 	"\x04data\x18\a \x01(\v2\x17.google.protobuf.StructR\x04data\x127\n" +
-	"\traised_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"\xbd\x02\n" +
+	"\traised_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"\xfb\x03\n" +
 	"\rAuditRecorded\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x1a\n" +
@@ -1341,7 +1391,19 @@ const file_agnes_v1_events_proto_rawDesc = "" +
 	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12%\n" +
 	"\x0eremote_address\x18\a \x01(\tR\rremoteAddress\x12;\n" +
 	"\vrecorded_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedAtB8Z6github.com/agnes-platform/agnes/proto/agnes/v1;agnesv1b\x06proto3"
+	"recordedAt\x12\x1f\n" +
+	"\vactor_email\x18\t \x01(\tR\n" +
+	"actorEmail\x12\x1e\n" +
+	"\n" +
+	"credential\x18\n" +
+	" \x01(\tR\n" +
+	"credential\x12#\n" +
+	"\rcredential_id\x18\v \x01(\tR\fcredentialId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\f \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\r \x01(\tR\tuserAgent\x12\x18\n" +
+	"\aservice\x18\x0e \x01(\tR\aserviceB8Z6github.com/agnes-platform/agnes/proto/agnes/v1;agnesv1b\x06proto3"
 
 var (
 	file_agnes_v1_events_proto_rawDescOnce sync.Once

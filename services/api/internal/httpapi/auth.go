@@ -41,7 +41,7 @@ type sessionAnswer struct {
 
 func (s *Server) authRoutes() {
 	login := op{
-		method: http.MethodPost, path: "/auth/token", id: "login", tag: tagAuth, summary: "Sign in with a password",
+		method: http.MethodPost, path: "/auth/token", id: "login", audit: "signin.password", limit: LimitSignIn, tag: tagAuth, summary: "Sign in with a password",
 		text:   "Opens a session and gives its token. All refusals have the same words, and too many of them in a row make the next ones wait.",
 		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}
@@ -49,16 +49,16 @@ func (s *Server) authRoutes() {
 	login.path, login.id, login.summary = "/auth/password/login", "passwordLogin", "Sign in with a password, by the older path"
 	add(s, Public, login, s.login)
 	add(s, Public, op{
-		method: http.MethodPost, path: "/auth/bootstrap", id: "bootstrap", tag: tagAuth, summary: "Make the first administrator",
+		method: http.MethodPost, path: "/auth/bootstrap", id: "bootstrap", audit: "signin.bootstrap", limit: LimitSignIn, tag: tagAuth, summary: "Make the first administrator",
 		text:   "Works once, on a server that nobody could ever sign in to. After that it is closed for good.",
 		errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}, s.bootstrap)
 	add(s, User, op{
-		method: http.MethodPost, path: "/auth/logout", id: "logout", tag: tagAuth, summary: "End this session",
+		method: http.MethodPost, path: "/auth/logout", id: "logout", scope: ScopeAny, audit: "session.end", tag: tagAuth, summary: "End this session",
 		text: "The token that the request carries stops working at once. A browser's cookie is taken away.", status: http.StatusNoContent,
 	}, s.logout)
 	add(s, User, op{
-		method: http.MethodGet, path: "/auth/me", id: "me", tag: tagAuth, summary: "Who am I", text: "The user and the credential that the request carries.",
+		method: http.MethodGet, path: "/auth/me", id: "me", scope: ScopeAny, tag: tagAuth, summary: "Who am I", text: "The user and the credential that the request carries.",
 	}, s.me)
 	s.tokenRoutes()
 }
@@ -179,7 +179,7 @@ type byID struct {
 
 func (s *Server) tokenRoutes() {
 	add(s, User, op{
-		method: http.MethodPost, path: "/auth/tokens", id: "createToken", tag: tagAuth, summary: "Make a personal access token",
+		method: http.MethodPost, path: "/auth/tokens", id: "createToken", session: true, audit: "token.create", limit: LimitTokens, tag: tagAuth, summary: "Make a personal access token",
 		text:   "Needs a session: a token cannot make tokens. The secret is in this answer and nowhere else.",
 		status: http.StatusCreated, errors: []int{http.StatusBadRequest, http.StatusUnprocessableEntity},
 	}, s.createToken)
@@ -189,7 +189,7 @@ func (s *Server) tokenRoutes() {
 		text: "Without its secret.", errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.getToken)
 	add(s, User, op{
-		method: http.MethodDelete, path: "/auth/tokens/{id}", id: "revokeToken", tag: tagAuth, summary: "Revoke one of my tokens",
+		method: http.MethodDelete, path: "/auth/tokens/{id}", id: "revokeToken", scope: ScopeRead, audit: "token.revoke", tag: tagAuth, summary: "Revoke one of my tokens",
 		text: "It stops working at once.", status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.revokeToken)
 	add(s, Admin, op{
@@ -197,7 +197,7 @@ func (s *Server) tokenRoutes() {
 		text: "Newest first, with their owners and the address that used each last.",
 	}, s.listAllTokens)
 	add(s, Admin, op{
-		method: http.MethodDelete, path: "/auth/admin/tokens/{id}", id: "revokeAnyToken", tag: tagPeople, summary: "Revoke anybody's token",
+		method: http.MethodDelete, path: "/auth/admin/tokens/{id}", id: "revokeAnyToken", audit: "token.admin_revoke", tag: tagPeople, summary: "Revoke anybody's token",
 		text: "It stops working at once.", status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.revokeAnyToken)
 }
@@ -214,9 +214,6 @@ func (s *Server) createToken(ctx context.Context, in *newTokenBody) (*newTokenAn
 	t, err := s.identity.CreateToken(ctx, c, name, in.Body.ExpiresInDays.value())
 	return &newTokenAnswer{Body: t}, err
 }
-
-// credentialSession is the Credential of a Caller who signed in; the other one is "pat".
-const credentialSession = "session"
 
 func (s *Server) listTokens(ctx context.Context, _ *none) (*tokensAnswer, error) {
 	list, err := s.identity.Tokens(ctx, callerOf(ctx).UserID)

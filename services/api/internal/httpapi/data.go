@@ -37,7 +37,7 @@ type streamed struct {
 
 func (s *Server) downloadRoutes() {
 	get := op{
-		method: http.MethodGet, path: "/api/data/{table}/download", id: "download", tag: tagData, summary: "Fetch a table or one of its parts",
+		method: http.MethodGet, path: "/api/data/{table}/download", id: "download", scope: ScopeSync, audit: "data.download", tag: tagData, summary: "Fetch a table or one of its parts",
 		text:   "Parquet, as it was published; a table of several parts is sent as one file unless `part` names one. The ETag is the SHA-256 of the bytes and strong: Range, If-Range, If-None-Match and If-Match work, so a download can resume and a version can be held on to.",
 		errors: []int{http.StatusNotModified, http.StatusNotFound, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity},
 		more:   describeDownload,

@@ -29,6 +29,8 @@ type Caller struct {
 	Credential, TokenID string
 	// ExpiresAt is when the credential ends by itself; nil for never.
 	ExpiresAt *time.Time
+	// Scopes are those of a personal access token; of no meaning for a session, which may all.
+	Scopes []Scope
 }
 
 // Admin tells whether the caller may administrate.

@@ -41,7 +41,7 @@ func RoutesOf(t *testing.T, dir string) map[string]Gate {
 	}
 	routes := map[string]Gate{}
 	for _, r := range s.echo.Routes() {
-		routes[r.Method+" "+r.Path] = s.gates[r.Method+" "+r.Path]
+		routes[r.Method+" "+r.Path] = s.doors[r.Method+" "+r.Path].gate
 	}
 	return routes
 }

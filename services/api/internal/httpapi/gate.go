@@ -6,20 +6,12 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/rs/zerolog"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
-)
-
-// Gate says who may pass a route. A route without a gate cannot be registered.
-type Gate string
-
-// The gates.
-const (
-	Public Gate = "public" // everybody
-	User   Gate = "user"   // any active user, by session or personal access token
-	Admin  Gate = "admin"  // an active user with the role admin
 )
 
 // SessionCookie carries the session of a browser.
@@ -45,33 +37,62 @@ func credentialOf(r *http.Request) credential {
 	return credential{}
 }
 
-// gated asks the gate of the route that matched before its handler runs. A route that nobody gave a
-// gate is closed to everybody.
+// gated asks the door of the route that matched before its handler runs, and records what came of it.
+// A route that nobody gave a door is closed to everybody.
 func (s *Server) gated(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		info := infoOf(r.Context())
-		gate, known := s.gates[r.Method+" "+c.Path()]
+		d, known := s.doors[r.Method+" "+c.Path()]
 		if !known {
 			if err := s.unrouted(c); err != nil {
 				return err
 			}
 			return fault.New(fault.Forbidden, "this path is closed")
 		}
-		info.route = c.Path()
-		if gate == Public {
-			return next(c)
+		info.route, info.door, info.began = c.Path(), d, time.Now()
+		if err := s.pass(r, d); err != nil {
+			if d.page && fault.Is(err, fault.Unauthenticated) {
+				return c.Redirect(http.StatusSeeOther, loginPath+"?next="+url.QueryEscape(r.URL.RequestURI()))
+			}
+			s.recordRefusal(r, d, err)
+			return err
 		}
+		c.SetRequest(r.WithContext(context.WithValue(r.Context(), keyCaller, info.caller)))
+		return next(c)
+	}
+}
+
+// loginPath is the sign-in page.
+const loginPath = "/login"
+
+// pass checks everything that stands before the handler: who asks, whether they may, how often.
+func (s *Server) pass(r *http.Request, d door) error {
+	info := infoOf(r.Context())
+	if d.gate != Public {
 		caller, err := s.authenticate(r)
 		if err != nil {
 			return err
 		}
-		info.user = caller.UserID
-		if gate == Admin && !caller.Admin() {
-			return fault.New(fault.Forbidden, "this needs the role admin")
+		info.user, info.caller = caller.UserID, caller
+		if err := d.admits(caller); err != nil {
+			return err
 		}
-		c.SetRequest(r.WithContext(context.WithValue(r.Context(), keyCaller, caller)))
-		return next(c)
+	}
+	if d.limit != "" && s.limiter != nil {
+		return s.limiter.Allow(r.Context(), d.limit, info.caller.UserID, info.remote)
+	}
+	return nil
+}
+
+// recordRefusal records who was turned away at a door.
+func (s *Server) recordRefusal(r *http.Request, d door, err error) {
+	if d.audit == "" {
+		d.audit = "door.refused"
+	}
+	noteParam(r.Context(), "route", r.Method+" "+infoOf(r.Context()).route)
+	if lost := s.record(infoOf(r.Context()), d, infoOf(r.Context()).began, err); lost != nil {
+		zerolog.Ctx(r.Context()).Error().Err(lost).Msg("a refusal could not be recorded")
 	}
 }
 
@@ -79,7 +100,7 @@ func (s *Server) gated(next echo.HandlerFunc) echo.HandlerFunc {
 // the path has. It is nil where a handler was registered without a gate.
 func (s *Server) unrouted(c echo.Context) error {
 	var allow []string
-	for route := range s.gates {
+	for route := range s.doors {
 		if method, path, _ := strings.Cut(route, " "); path == c.Path() {
 			allow = append(allow, method)
 		}
@@ -130,7 +151,7 @@ func sameOrigin(r *http.Request, publicHost string) bool {
 	return err == nil && u.Host != "" && (u.Host == r.Host || u.Host == publicHost)
 }
 
-// callerOf is who passed the gate; only for handlers behind User or Admin.
+// callerOf is who passed the gate; only for handlers behind a gate that is not Public.
 func callerOf(ctx context.Context) Caller {
 	c, _ := ctx.Value(keyCaller).(Caller)
 	return c

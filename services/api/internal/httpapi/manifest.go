@@ -60,7 +60,7 @@ type manifestAnswer struct {
 
 func (s *Server) manifestRoutes() {
 	add(s, User, op{
-		method: http.MethodGet, path: "/api/sync/manifest", id: "manifest", tag: tagData, summary: "What I may hold a copy of",
+		method: http.MethodGet, path: "/api/sync/manifest", id: "manifest", scope: ScopeSync, tag: tagData, summary: "What I may hold a copy of",
 		text:   "Every table granted to you with its files and their hashes, all from one moment. A hash that is still being computed is waited for; the answer never holds one that was not computed.",
 		errors: []int{http.StatusNotModified, http.StatusUnprocessableEntity},
 	}, s.manifest)

@@ -37,6 +37,12 @@ type requestInfo struct {
 	route string
 	// user is set once the gate knows who asks.
 	user string
+	// caller is who asks, once the gate knows; door is what the request passed, began when it came to it.
+	caller Caller
+	door   door
+	began  time.Time
+	agent  string
+	noted  noted
 	// failure is the cause of a problem that is not the client's, for the log.
 	failure error
 }
@@ -111,7 +117,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 	compressed := compressJSON(router)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		info := &requestInfo{id: r.Header.Get("X-Request-Id"), path: r.URL.Path, remote: s.clientIP(r)}
+		info := &requestInfo{id: r.Header.Get("X-Request-Id"), path: r.URL.Path, remote: s.clientIP(r), agent: r.UserAgent()}
 		if !callersID.MatchString(info.id) {
 			info.id = rand.Text()
 		}

@@ -78,6 +78,16 @@ var jsonFormat = huma.Format{
 // op describes one operation before its gate is put on.
 type op struct {
 	method, path, id, tag, summary, text string
+	// scope a personal access token needs; empty: admin behind Admin and Curator and for changes, read
+	// for what only looks.
+	scope Scope
+	// session closes it to personal access tokens.
+	session bool
+	// audit is the action that is recorded, "noun.verb": for everything that changes, asks with SQL or
+	// hands data out.
+	audit string
+	// limit is the class that its requests are counted in.
+	limit Class
 	// status of a success; 0 for 200, or 204 where there is no body.
 	status int
 	// errors beyond those that the gate brings.
@@ -108,6 +118,7 @@ var sentences = map[int]string{
 
 // add registers an operation with its gate.
 func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) (*O, error)) {
+	d := door{gate: gate, scope: o.scope, session: o.session, audit: o.audit, limit: o.limit}.withDefaults(o.method)
 	operation := huma.Operation{
 		Method: o.method, Path: o.path, OperationID: o.id, Summary: o.summary, Description: o.text, Tags: []string{o.tag},
 		DefaultStatus: o.status, MaxBodyBytes: s.limits.MaxBody, BodyReadTimeout: s.limits.BodyTimeout,
@@ -118,9 +129,11 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 	if gate != Public {
 		operation.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 		statuses = append(statuses, http.StatusUnauthorized, http.StatusServiceUnavailable)
-		if gate == Admin || o.method != http.MethodGet && o.method != http.MethodHead {
-			statuses = append(statuses, http.StatusForbidden)
-		}
+		statuses = append(statuses, http.StatusForbidden) // the role, or the scope of a token
+		operation.Extensions["x-scope"] = string(d.scope)
+	}
+	if o.limit != "" {
+		statuses = append(statuses, http.StatusTooManyRequests)
 	}
 	if _, ok := typeOf[I]().FieldByName("Body"); ok {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)
@@ -132,8 +145,8 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 	if o.more != nil {
 		o.more(&operation)
 	}
-	s.gates[o.method+" "+routerPath(o.path)] = gate
-	huma.Register(s.api, operation, answered(handle))
+	s.doors[o.method+" "+routerPath(o.path)] = d
+	huma.Register(s.api, operation, answered(s, handle))
 }
 
 // refusal describes one error status.
@@ -165,7 +178,12 @@ func routerPath(path string) string {
 
 // raw registers a handler outside the OpenAPI document: pages, probes, proxies.
 func (s *Server) raw(gate Gate, method, path string, h http.Handler) {
-	s.gates[method+" "+path] = gate
+	s.rawDoor(door{gate: gate}, method, path, h)
+}
+
+// rawDoor is raw with everything that a door can have.
+func (s *Server) rawDoor(d door, method, path string, h http.Handler) {
+	s.doors[method+" "+path] = d.withDefaults(method)
 	s.echo.Add(method, path, wrapHandler(h))
 }
 

@@ -72,16 +72,16 @@ func (s *Server) opsRoutes() {
 		text: "An event comes here when trying again cannot help, or did not help often enough.", errors: []int{http.StatusUnprocessableEntity},
 	}, s.deadLetters)
 	add(s, Admin, op{
-		method: http.MethodPost, path: path + "/{seq}/replay", id: "replayDeadLetter", tag: tagOps, summary: "Try an event again",
+		method: http.MethodPost, path: path + "/{seq}/replay", id: "replayDeadLetter", audit: "dead_letter.replay", tag: tagOps, summary: "Try an event again",
 		text:   "It goes to the consumer that gave it up and to no other, and the letter is removed.",
 		errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.replay)
 	add(s, Admin, op{
-		method: http.MethodDelete, path: path + "/{seq}", id: "dropDeadLetter", tag: tagOps, summary: "Drop an event for good",
+		method: http.MethodDelete, path: path + "/{seq}", id: "dropDeadLetter", audit: "dead_letter.drop", tag: tagOps, summary: "Drop an event for good",
 		text: "It cannot be replayed any more.", status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.drop)
 	add(s, Admin, op{
-		method: http.MethodPost, path: "/api/admin/rebuild", id: "rebuild", tag: tagOps, summary: "Publish extracts anew",
+		method: http.MethodPost, path: "/api/admin/rebuild", id: "rebuild", scope: ScopeSync, audit: "source.rebuild", tag: tagOps, summary: "Publish extracts anew",
 		text:   "Announces the extract of a source, as an extractor does when it is done: for extracts that another program wrote, or when a catalog document was damaged.",
 		errors: []int{http.StatusBadRequest, http.StatusUnprocessableEntity},
 	}, s.rebuild)

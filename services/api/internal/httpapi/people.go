@@ -29,22 +29,22 @@ type passwordQuestion struct {
 func (s *Server) userRoutes() {
 	add(s, Admin, op{method: http.MethodGet, path: "/api/users", id: "listUsers", tag: tagPeople, summary: "List users", text: "By e-mail address."}, s.listUsers)
 	add(s, Admin, op{
-		method: http.MethodPost, path: "/api/users", id: "createUser", tag: tagPeople, summary: "Add a user",
+		method: http.MethodPost, path: "/api/users", id: "createUser", audit: "user.create", tag: tagPeople, summary: "Add a user",
 		text: "An e-mail address has one user, whatever the case of its letters.", status: http.StatusCreated,
 		errors: []int{http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.createUser)
 	add(s, Admin, op{
-		method: http.MethodPatch, path: "/api/users/{id}", id: "updateUser", tag: tagPeople, summary: "Change a user",
+		method: http.MethodPatch, path: "/api/users/{id}", id: "updateUser", audit: "user.update", tag: tagPeople, summary: "Change a user",
 		text:   "Deactivating ends all sessions and tokens at once; a new role counts from the next request on.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.updateUser)
 	add(s, Admin, op{
-		method: http.MethodPost, path: "/api/users/{id}/set-password", id: "setPassword", tag: tagPeople, summary: "Set a user's password",
+		method: http.MethodPost, path: "/api/users/{id}/set-password", id: "setPassword", audit: "user.set_password", tag: tagPeople, summary: "Set a user's password",
 		text: "Ends the user's sessions.", status: http.StatusNoContent,
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.setPassword)
 	add(s, Admin, op{
-		method: http.MethodDelete, path: "/api/users/{id}", id: "deleteUser", tag: tagPeople, summary: "Remove a user",
+		method: http.MethodDelete, path: "/api/users/{id}", id: "deleteUser", audit: "user.delete", tag: tagPeople, summary: "Remove a user",
 		text: "With sessions, tokens and permissions. Nobody can remove themselves or the last administrator.", status: http.StatusNoContent,
 		errors: []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.deleteUser)
@@ -111,12 +111,12 @@ func (s *Server) permissionRoutes() {
 		text: "A user without any has an empty list.", errors: []int{http.StatusUnprocessableEntity},
 	}, s.userPermissions)
 	add(s, Admin, op{
-		method: http.MethodPost, path: path, id: "grant", tag: tagPeople, summary: "Let a user read a table",
+		method: http.MethodPost, path: path, id: "grant", audit: "grant.create", tag: tagPeople, summary: "Let a user read a table",
 		text:   "Counts from the user's next request on. A dataset is the id of a table, or <bucket>.* for all of a bucket.",
 		status: http.StatusCreated, errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.grant)
 	add(s, Admin, op{
-		method: http.MethodDelete, path: path, id: "revoke", tag: tagPeople, summary: "Take a permission away",
+		method: http.MethodDelete, path: path, id: "revoke", audit: "grant.delete", tag: tagPeople, summary: "Take a permission away",
 		text: "Counts from the user's next request on.", errors: []int{http.StatusBadRequest, http.StatusUnprocessableEntity},
 	}, s.revoke)
 }

@@ -47,7 +47,7 @@ type queryQuestion struct {
 
 func (s *Server) queryRoutes() {
 	add(s, User, op{
-		method: http.MethodPost, path: "/api/query", id: "query", tag: tagData, summary: "Ask with SQL",
+		method: http.MethodPost, path: "/api/query", id: "query", scope: ScopeQuery, audit: "data.query", limit: LimitQuery, tag: tagData, summary: "Ask with SQL",
 		text: "Runs one statement over exactly what is granted to you and streams the answer in the media type that Accept asks for. A stream that breaks off is a failure, never a shorter answer: the connection is cut. Leaving ends the query.",
 		errors: []int{
 			http.StatusBadRequest, http.StatusNotFound, http.StatusNotAcceptable, http.StatusRequestEntityTooLarge,

@@ -59,17 +59,17 @@ func (s *Server) registryRoutes() {
 		text: "Its row of the registry.", errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.getRegistered)
 	add(s, Admin, op{
-		method: http.MethodPost, path: "/api/admin/register-table", id: "registerTable", tag: tagAdmin, summary: "Register a table",
+		method: http.MethodPost, path: "/api/admin/register-table", id: "registerTable", audit: "registry.register", tag: tagAdmin, summary: "Register a table",
 		text:   "From the next run on it is extracted. Nothing is extracted by this call.",
 		status: http.StatusCreated, errors: []int{http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.registerTable)
 	add(s, Admin, op{
-		method: http.MethodPut, path: "/api/admin/registry/{id}", id: "updateRegistered", tag: tagAdmin, summary: "Change a registered table",
+		method: http.MethodPut, path: "/api/admin/registry/{id}", id: "updateRegistered", audit: "registry.update", tag: tagAdmin, summary: "Change a registered table",
 		text:   "Only what is given changes.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.updateRegistered)
 	add(s, Admin, op{
-		method: http.MethodDelete, path: "/api/admin/registry/{id}", id: "removeRegistered", tag: tagAdmin, summary: "Take a table out of the registry",
+		method: http.MethodDelete, path: "/api/admin/registry/{id}", id: "removeRegistered", audit: "registry.delete", tag: tagAdmin, summary: "Take a table out of the registry",
 		text:   "It is not extracted any more; its source's next run takes it out of the catalog.",
 		status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.removeRegistered)
@@ -213,7 +213,7 @@ func (s *Server) discoverRoutes() {
 		text: "Asks the extractor of the source. 503 names the program to start where none answers.", errors: unreachable,
 	}, s.discover)
 	add(s, Admin, op{
-		method: http.MethodPost, path: "/api/admin/discover-and-register", id: "discoverAndRegister", tag: tagAdmin, summary: "Register all that a source has",
+		method: http.MethodPost, path: "/api/admin/discover-and-register", id: "discoverAndRegister", audit: "registry.discover", tag: tagAdmin, summary: "Register all that a source has",
 		text: "Tables that are registered stay as they are.", errors: unreachable,
 	}, s.discoverAndRegister)
 	add(s, Admin, op{

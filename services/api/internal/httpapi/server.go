@@ -63,6 +63,19 @@ type Config struct {
 	Bus       Bus
 	Checks    []Check
 	Upstream  Proxies // optional
+
+	// What follows is optional for tests of other things; api sets all of it.
+	SignIn      SignIn
+	Groups      Groups
+	Requests    Requests
+	Preferences Preferences
+	Uploads     Uploads
+	Configurer  Configurer
+	AuditLog    AuditLog
+	// Recorder writes down who did what; nil records nothing, for tests of other things.
+	Recorder Recorder
+	// Limiter counts requests; nil counts nothing, for tests of other things.
+	Limiter Limiter
 }
 
 // Server answers HTTP.
@@ -90,10 +103,20 @@ type Server struct {
 	bus       Bus
 	checks    []Check
 	upstream  Proxies
+	recorder  Recorder
+	limiter   Limiter
+
+	signIn      SignIn
+	groups      Groups
+	requests    Requests
+	preferences Preferences
+	uploads     Uploads
+	configurer  Configurer
+	auditLog    AuditLog
 
 	echo    *echo.Echo
 	api     huma.API
-	gates   map[string]Gate // "METHOD /pattern" of the router → gate
+	doors   map[string]door // "METHOD /pattern" of the router → its door
 	handler http.Handler
 	page    pages
 }
@@ -133,7 +156,9 @@ func New(c Config) (*Server, error) {
 		started: time.Now().UTC(), registry: c.Metrics, metrics: newMetrics(c.Metrics),
 		published: c.Published, identity: c.Identity, access: c.Access, tables: c.Registry, runs: c.Runs, queries: c.Queries,
 		profiles: c.Profiles, wholes: c.Wholes, bus: c.Bus, checks: c.Checks, upstream: c.Upstream,
-		gates: map[string]Gate{},
+		doors:    map[string]door{},
+		recorder: c.Recorder, limiter: c.Limiter, signIn: c.SignIn, groups: c.Groups, requests: c.Requests,
+		preferences: c.Preferences, uploads: c.Uploads, configurer: c.Configurer, auditLog: c.AuditLog,
 	}
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
@@ -186,10 +211,14 @@ func note(ctx context.Context, p *Problem, err error) {
 	}
 }
 
-// answered wraps a handler so that every error is a Problem.
-func answered[I, O any](h func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
+// answered wraps a handler so that every error is a Problem, and what came of it is recorded. An answer
+// that is streamed is recorded by whoever streams it.
+func answered[I, O any](s *Server, h func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
+		if _, streams := any(out).(*streamed); !streams || err != nil {
+			err = s.recorded(ctx, err)
+		}
 		if err == nil {
 			return out, nil
 		}
@@ -197,6 +226,19 @@ func answered[I, O any](h func(context.Context, *I) (*O, error)) func(context.Co
 		note(ctx, p, err)
 		return nil, p
 	}
+}
+
+// recorded writes the entry of the request that ctx belongs to, and gives the error to answer with:
+// that of the handler, or that the entry could not be written.
+func (s *Server) recorded(ctx context.Context, err error) error {
+	info := infoOf(ctx)
+	if lost := s.record(info, info.door, info.began, err); lost != nil {
+		if err == nil {
+			return fault.Wrap(lost, fault.Unavailable, "it was done, but could not be recorded; look before you repeat it")
+		}
+		zerolog.Ctx(ctx).Error().Err(lost).Msg("a refusal or failure could not be recorded")
+	}
+	return err
 }
 
 // humasProblems rewrites the errors that huma makes itself.

@@ -31,16 +31,16 @@ type runAnswer struct{ Body Run }
 
 func (s *Server) syncRoutes() {
 	add(s, Admin, op{
-		method: http.MethodPost, path: "/api/sync/trigger", id: "trigger", tag: tagSync, summary: "Extract now",
+		method: http.MethodPost, path: "/api/sync/trigger", id: "trigger", scope: ScopeSync, audit: "sync.trigger", tag: tagSync, summary: "Extract now",
 		text:   "Starts one run over the sources that are meant and answers at once. A source is extracted by one run at a time: what is asked for while it is being extracted follows. Tables that are not named stay as they are.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.trigger)
 	add(s, Admin, op{
-		method: http.MethodGet, path: "/api/sync/runs", id: "listRuns", tag: tagSync, summary: "List runs", text: "Newest first.",
+		method: http.MethodGet, path: "/api/sync/runs", id: "listRuns", scope: ScopeSync, tag: tagSync, summary: "List runs", text: "Newest first.",
 		errors: []int{http.StatusUnprocessableEntity},
 	}, s.listRuns)
 	add(s, Admin, op{
-		method: http.MethodGet, path: "/api/sync/runs/{id}", id: "getRun", tag: tagSync, summary: "Follow a run",
+		method: http.MethodGet, path: "/api/sync/runs/{id}", id: "getRun", scope: ScopeSync, tag: tagSync, summary: "Follow a run",
 		text:   "Per table: outcome, progress, duration, rows, bytes and error. A run has succeeded once everything it extracted is published.",
 		errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.getRun)
