@@ -28,10 +28,17 @@ type Instance struct {
 	Aliases map[string]string
 	// RemoteAttach bounds what an extract's _remote_attach may name.
 	RemoteAttach AllowLists
+	// AllowedDomains are the domains of e-mail addresses that may sign up by themselves, in lower case;
+	// none of them where the list is empty.
+	AllowedDomains []string
 	// Dir is the folder that relative paths of the configuration start from.
 	Dir string
 	// Unset names the environment variables that the file uses and that have no value.
 	Unset []string
+
+	// dataSource is the source that the predecessor's block data_source named; a later file that has the
+	// block, too, names another one in its place.
+	dataSource string
 }
 
 // Source is one configured source: which connector serves it, and the connector's options.
@@ -77,6 +84,10 @@ type instanceFile struct {
 	DataSource   map[string]any    `yaml:"data_source"`
 	Aliases      map[string]string `yaml:"aliases"`
 	RemoteAttach AllowLists        `yaml:"remote_attach"`
+	Auth         struct {
+		AllowedDomain  any `yaml:"allowed_domain"`
+		AllowedDomains any `yaml:"allowed_domains"`
+	} `yaml:"auth"`
 }
 
 // LoadInstance reads CONFIG_DIR/instance.yaml and, over it, DATA_DIR/state/instance.yaml, which the
@@ -135,9 +146,16 @@ func (i *Instance) merge(path string, f instanceFile) error {
 	i.RemoteAttach.Extensions = append(i.RemoteAttach.Extensions, f.RemoteAttach.Extensions...)
 	i.RemoteAttach.Hosts = append(i.RemoteAttach.Hosts, f.RemoteAttach.Hosts...)
 	i.RemoteAttach.TokenEnvs = append(i.RemoteAttach.TokenEnvs, f.RemoteAttach.TokenEnvs...)
+	if err := i.mergeDomains(f); err != nil {
+		return fault.New(fault.Invalid, "%s: %s", path, err)
+	}
 	sources, err := sourcesOf(f)
 	if err != nil {
 		return fault.New(fault.Invalid, "%s: %s", path, err)
+	}
+	if named, _ := f.DataSource["type"].(string); named != "" {
+		i.Sources = slices.DeleteFunc(i.Sources, func(s Source) bool { return s.Name == i.dataSource && s.Name != named })
+		i.dataSource = named
 	}
 	for _, s := range sources {
 		at := slices.IndexFunc(i.Sources, func(o Source) bool { return strings.EqualFold(o.Name, s.Name) })
@@ -148,6 +166,47 @@ func (i *Instance) merge(path string, f instanceFile) error {
 		i.Sources = append(i.Sources, s)
 	}
 	return nil
+}
+
+// mergeDomains takes over who may sign up, where the file says so: the later file wins as a whole.
+func (i *Instance) mergeDomains(f instanceFile) error {
+	if f.Auth.AllowedDomain == nil && f.Auth.AllowedDomains == nil {
+		return nil
+	}
+	domains := []string{}
+	for _, v := range []any{f.Auth.AllowedDomain, f.Auth.AllowedDomains} {
+		texts, ok := v.([]any)
+		if !ok && v != nil {
+			texts = []any{v}
+		}
+		for _, text := range texts {
+			more, err := ParseDomains(fmt.Sprint(text))
+			if err != nil {
+				return fmt.Errorf("auth.allowed_domain: %w", err)
+			}
+			domains = append(domains, more...)
+		}
+	}
+	slices.Sort(domains)
+	i.AllowedDomains = slices.Compact(domains)
+	return nil
+}
+
+var domainName = regexp.MustCompile(`\A([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\z`)
+
+// ParseDomains reads domains of e-mail addresses, separated by commas or spaces, each with or without
+// an @ before it, and gives them in lower case. What is not a domain is a fault of kind invalid: a
+// wildcard too, so that nobody lets in more than they meant.
+func ParseDomains(text string) ([]string, error) {
+	domains := []string{}
+	for _, d := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == ';' }) {
+		d = strings.TrimPrefix(strings.ToLower(d), "@")
+		if len(d) > 253 || !domainName.MatchString(d) {
+			return nil, fault.New(fault.Invalid, "%q is not a domain such as example.com", d)
+		}
+		domains = append(domains, d)
+	}
+	return domains, nil
 }
 
 // sourcesOf reads the list `sources` and the predecessor's block `data_source`, whose one source is

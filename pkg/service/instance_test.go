@@ -120,3 +120,57 @@ func TestBadInstanceNamesFileAndReason(t *testing.T) {
 		}
 	}
 }
+
+func TestAllowedDomainsAreAList(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config, state string
+		want          []string
+	}{
+		"none":            {config: "instance: {name: x}"},
+		"one":             {config: "auth: {allowed_domain: Example.COM}", want: []string{"example.com"}},
+		"several":         {config: "auth: {allowed_domain: \"b.example.com, @a.example.com\"}", want: []string{"a.example.com", "b.example.com"}},
+		"a list":          {config: "auth: {allowed_domains: [example.com, example.org, example.com]}", want: []string{"example.com", "example.org"}},
+		"the later wins":  {config: "auth: {allowed_domain: example.com}", state: "auth: {allowed_domain: example.org}", want: []string{"example.org"}},
+		"the later none":  {config: "auth: {allowed_domain: example.com}", state: "auth: {allowed_domain: \"\"}", want: []string{}},
+		"the later mute":  {config: "auth: {allowed_domain: example.com}", state: "auth: {}", want: []string{"example.com"}},
+		"a name of a LAN": {config: "auth: {allowed_domain: localhost}", want: []string{"localhost"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i, err := service.LoadInstance(dirs(t, c.config, c.state))
+			if err != nil || !slices.Equal(i.AllowedDomains, c.want) {
+				t.Errorf("got %v %v, want %v", i, err, c.want)
+			}
+		})
+	}
+	for _, bad := range []string{"*", "*.example.com", "exa mple.com/", "http://example.com", ".", "example..com", "-a.example.com", "[[1]]"} {
+		if _, err := service.LoadInstance(dirs(t, "auth: {allowed_domain: \""+bad+"\"}", "")); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestALaterDataSourceTakesThePlaceOfTheEarlier(t *testing.T) {
+	t.Parallel()
+	const config = "sources: [{name: shop, type: csv}]\ndata_source: {type: keboola, keboola: {stack_url: \"https://example.com\"}}"
+	for state, want := range map[string]string{
+		"":                           "[shop keboola]",
+		"data_source: {type: local}": "[shop]",
+		"data_source: {type: bigquery, bigquery: {project: p}}": "[shop bigquery]",
+		"data_source: {type: keboola, keboola: {stack_url: x}}": "[shop keboola]",
+		"instance: {name: x}": "[shop keboola]",
+	} {
+		i, err := service.LoadInstance(dirs(t, config, state))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, s := range i.Sources {
+			names = append(names, s.Name)
+		}
+		if got := "[" + strings.Join(names, " ") + "]"; got != want {
+			t.Errorf("%s: %s, want %s", state, got, want)
+		}
+	}
+}
