@@ -98,7 +98,7 @@ func (s *Server) catalogTable(t *published.Table) CatalogTable {
 
 // sourceType is the configured connector of a source; empty where it is not configured.
 func (s *Server) sourceType(source string) string {
-	configured, _ := s.instance.Source(source)
+	configured, _ := s.instance().Source(source)
 	return configured.Type
 }
 

@@ -44,7 +44,7 @@ func (d document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // paths of the documents; the bodies are made once all routes are known.
-var pagePaths = []string{"/", "/docs", "/openapi.json", "/openapi.yaml", "/static/style.css", "/static/docs.js", "/static/icon.svg"}
+var pagePaths = []string{"/docs", "/openapi.json", "/openapi.yaml", "/static/style.css", "/static/docs.js", "/static/icon.svg"}
 
 // renderPages makes every page and the OpenAPI document.
 func (s *Server) renderPages() error {
@@ -79,22 +79,27 @@ func (s *Server) renderPages() error {
 	return s.renderLanding()
 }
 
+// renderLanding makes the one page that changes while the server runs: it shows the installation's name.
 func (s *Server) renderLanding() error {
 	t, err := template.ParseFS(pageFiles, "pages/index.html")
 	if err != nil {
 		return fmt.Errorf("landing page: %w", err)
 	}
 	var body bytes.Buffer
-	err = t.Execute(&body, map[string]string{"Name": s.instance.Name, "Server": s.publicURL, "Version": s.build.Version})
+	err = t.Execute(&body, map[string]string{"Name": s.instance().Name, "Server": s.publicURL, "Version": s.build.Version})
 	if err != nil {
 		return fmt.Errorf("landing page: %w", err)
 	}
-	s.page["/"] = newDocument("text/html; charset=utf-8", body.Bytes())
+	page := newDocument("text/html; charset=utf-8", body.Bytes())
+	s.landing.Store(&page)
 	return nil
 }
 
 // pageRoutes serves the documents.
 func (s *Server) pageRoutes() {
+	s.raw(Public, http.MethodGet, "/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.landing.Load().ServeHTTP(w, r)
+	}))
 	for _, path := range pagePaths {
 		s.raw(Public, http.MethodGet, path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.page[path].ServeHTTP(w, r)

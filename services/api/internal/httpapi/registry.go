@@ -109,9 +109,9 @@ func blank(field string) error {
 // only one of its type.
 func (s *Server) settleSource(t *NewTable) error {
 	if t.Source == "" {
-		candidates := s.instance.Sources
+		candidates := s.instance().Sources
 		if t.SourceType != "" {
-			candidates = s.instance.OfType(t.SourceType)
+			candidates = s.instance().OfType(t.SourceType)
 		}
 		if len(candidates) != 1 {
 			names := make([]string, len(candidates))
@@ -122,7 +122,7 @@ func (s *Server) settleSource(t *NewTable) error {
 		}
 		t.Source = candidates[0].Name
 	}
-	configured, ok := s.instance.Source(t.Source)
+	configured, ok := s.instance().Source(t.Source)
 	if !ok {
 		if _, published := s.published.Current().Source(t.Source); published {
 			return nil // another program extracts it
@@ -139,8 +139,8 @@ func (s *Server) settleSource(t *NewTable) error {
 }
 
 func (s *Server) sourceNames() []string {
-	names := make([]string, len(s.instance.Sources))
-	for i, c := range s.instance.Sources {
+	names := make([]string, len(s.instance().Sources))
+	for i, c := range s.instance().Sources {
 		names[i] = c.Name
 	}
 	return names
@@ -155,7 +155,7 @@ func orNone(names []string) string {
 
 func (s *Server) updateRegistered(ctx context.Context, in *updateQuestion) (*updatedAnswer, error) {
 	if in.Body.Source != nil && *in.Body.Source != "" {
-		if _, ok := s.instance.Source(*in.Body.Source); !ok {
+		if _, ok := s.instance().Source(*in.Body.Source); !ok {
 			return nil, fault.New(fault.Invalid, "there is no source %q in the configuration; there are: %s", *in.Body.Source, orNone(s.sourceNames()))
 		}
 	}
@@ -225,12 +225,12 @@ func (s *Server) discoverRoutes() {
 // asked gives the sources that a discovery means.
 func (s *Server) asked(source string) ([]string, error) {
 	if source == "" {
-		if len(s.instance.Sources) == 0 {
+		if len(s.instance().Sources) == 0 {
 			return nil, fault.New(fault.NotFound, "no source is configured: add one to instance.yaml")
 		}
 		return s.sourceNames(), nil
 	}
-	if _, ok := s.instance.Source(source); !ok {
+	if _, ok := s.instance().Source(source); !ok {
 		return nil, fault.New(fault.NotFound, "there is no source %q in the configuration; there are: %s", source, orNone(s.sourceNames()))
 	}
 	return []string{source}, nil
@@ -380,7 +380,7 @@ func (s *Server) listSources(_ context.Context, _ *none) (*sourcesAnswer, error)
 		}
 		list = append(list, status)
 	}
-	for _, configured := range s.instance.Sources {
+	for _, configured := range s.instance().Sources {
 		if _, there := snapshot.Source(configured.Name); !there {
 			list = append(list, SourceStatus{Name: configured.Name, Type: configured.Type, Problems: []SourceProblem{}})
 		}

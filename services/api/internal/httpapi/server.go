@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -87,7 +88,7 @@ type Server struct {
 	limits     Limits
 	build      service.Build
 	schema     int
-	instance   *service.Instance
+	configured atomic.Pointer[service.Instance]
 	started    time.Time
 	registry   *prometheus.Registry
 	metrics    metrics
@@ -119,6 +120,7 @@ type Server struct {
 	doors   map[string]door // "METHOD /pattern" of the router → its door
 	handler http.Handler
 	page    pages
+	landing atomic.Pointer[document]
 }
 
 type metrics struct {
@@ -152,7 +154,7 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	s := &Server{
-		log: c.Log, proxies: c.Proxies, limits: c.Limits, build: c.Build, schema: c.SchemaVersion, instance: c.Instance,
+		log: c.Log, proxies: c.Proxies, limits: c.Limits, build: c.Build, schema: c.SchemaVersion,
 		started: time.Now().UTC(), registry: c.Metrics, metrics: newMetrics(c.Metrics),
 		published: c.Published, identity: c.Identity, access: c.Access, tables: c.Registry, runs: c.Runs, queries: c.Queries,
 		profiles: c.Profiles, wholes: c.Wholes, bus: c.Bus, checks: c.Checks, upstream: c.Upstream,
@@ -160,6 +162,7 @@ func New(c Config) (*Server, error) {
 		recorder: c.Recorder, limiter: c.Limiter, signIn: c.SignIn, groups: c.Groups, requests: c.Requests,
 		preferences: c.Preferences, uploads: c.Uploads, configurer: c.Configurer, auditLog: c.AuditLog,
 	}
+	s.configured.Store(c.Instance)
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -183,6 +186,15 @@ func New(c Config) (*Server, error) {
 	s.handler = s.outer(s.echo)
 	return s, nil
 }
+
+// Reconfigure takes over another configuration of the installation, for requests that come from now on.
+func (s *Server) Reconfigure(i *service.Instance) error {
+	s.configured.Store(i)
+	return s.renderLanding()
+}
+
+// instance is the configuration that holds now.
+func (s *Server) instance() *service.Instance { return s.configured.Load() }
 
 // Handler answers every request of the server.
 func (s *Server) Handler() http.Handler { return s.handler }

@@ -71,6 +71,15 @@ func (s *Store) SetRegistry(rows []Registered) {
 	s.swap(s.Current().sources)
 }
 
+// SetAliases takes over which table an unqualified name stands for: name → "source.table".
+func (s *Store) SetAliases(aliases map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.aliases = maps.Clone(aliases)
+	s.moves++
+	s.swap(s.Current().sources)
+}
+
 // OnChange calls f after each change with the new snapshot, one call at a time. Set it before Watch.
 func (s *Store) OnChange(f func(*Snapshot)) {
 	s.mu.Lock()
