@@ -91,6 +91,11 @@ func (a *rpc) checkToken(ctx context.Context, q *agnesv1.CheckTokenRequest) (*ag
 		return nil, err
 	}
 	answer := &agnesv1.CheckTokenResponse{UserId: c.UserID, Email: c.Email, Role: c.Role}
+	for _, scope := range httpapi.Scopes {
+		if c.May(scope) {
+			answer.Scopes = append(answer.Scopes, string(scope))
+		}
+	}
 	if c.ExpiresAt != nil {
 		answer.ExpiresAt = timestamppb.New(*c.ExpiresAt)
 	}
