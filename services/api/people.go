@@ -61,7 +61,7 @@ func (p people) Logout(ctx context.Context, c httpapi.Caller) error {
 }
 
 // CreateToken makes a personal access token.
-func (p people) CreateToken(ctx context.Context, c httpapi.Caller, name string, days *int) (httpapi.NewToken, error) {
+func (p people) CreateToken(ctx context.Context, c httpapi.Caller, name string, days *int, _ []httpapi.Scope) (httpapi.NewToken, error) {
 	t, err := p.Service.CreateToken(ctx, callerOf(c), name, days)
 	return httpapi.NewToken{
 		ID: t.ID, Name: t.Name, Prefix: t.Prefix, Token: t.Secret, ExpiresAt: stamped(t.ExpiresAt), CreatedAt: stamped(t.CreatedAt),

@@ -211,7 +211,7 @@ func (s *Server) createToken(ctx context.Context, in *newTokenBody) (*newTokenAn
 	if name == "" {
 		return nil, fault.New(fault.Invalid, "the token needs a name")
 	}
-	t, err := s.identity.CreateToken(ctx, c, name, in.Body.ExpiresInDays.value())
+	t, err := s.identity.CreateToken(ctx, c, name, in.Body.ExpiresInDays.value(), []Scope{ScopeRead, ScopeQuery, ScopeSync})
 	return &newTokenAnswer{Body: t}, err
 }
 

@@ -52,8 +52,9 @@ type Identity interface {
 	// Logout ends the caller's session.
 	Logout(ctx context.Context, c Caller) error
 
-	// CreateToken makes a personal access token; nil days for one that does not end by itself.
-	CreateToken(ctx context.Context, c Caller, name string, days *int) (NewToken, error)
+	// CreateToken makes a personal access token that may do what scopes say; nil days for one that does
+	// not end by itself.
+	CreateToken(ctx context.Context, c Caller, name string, days *int, scopes []Scope) (NewToken, error)
 	// Tokens lists tokens, newest first: of one user, or of all where userID is empty.
 	Tokens(ctx context.Context, userID string) ([]Token, error)
 	// RevokeToken ends a token: one of the user's, or anybody's where userID is empty.

@@ -82,6 +82,20 @@ func (e *DeviceError) Error() string { return e.Fault.Error() }
 // Unwrap gives the fault.
 func (e *DeviceError) Unwrap() error { return e.Fault }
 
+// RefusedError is a sign-in by a provider that came to nothing, with the code that the sign-in page has
+// a sentence for: no_email, email_not_verified, domain_not_allowed, deactivated, not_configured,
+// cancelled or oauth_failed. FinishOIDC and BeginOIDC may give any other fault too.
+type RefusedError struct {
+	Code  string
+	Fault error
+}
+
+// Error gives the sentence for people.
+func (e *RefusedError) Error() string { return e.Fault.Error() }
+
+// Unwrap gives the fault.
+func (e *RefusedError) Unwrap() error { return e.Fault }
+
 // SignIn are the ways in beyond a password, and what happens to sessions. Requests for links always
 // succeed alike, whether the address is known or not.
 type SignIn interface {

@@ -64,7 +64,7 @@ func (people) Users(context.Context) ([]httpapi.UserView, error) {
 	return make([]httpapi.UserView, 3), nil
 }
 
-func (people) CreateToken(_ context.Context, _ httpapi.Caller, name string, days *int) (httpapi.NewToken, error) {
+func (people) CreateToken(_ context.Context, _ httpapi.Caller, name string, days *int, _ []httpapi.Scope) (httpapi.NewToken, error) {
 	text := "never"
 	if days != nil {
 		text = fmt.Sprint(*days)

@@ -32,7 +32,8 @@ type Token struct {
 	RevokedAt  *time.Time `json:"revoked_at" doc:"When it was revoked; null where it is not."`
 	UserID     string     `json:"user_id,omitempty" doc:"In the listing of all tokens: whose it is."`
 	UserEmail  string     `json:"user_email,omitempty" doc:"In the listing of all tokens: the owner's e-mail address."`
-	LastUsedIP string     `json:"last_used_ip,omitempty" doc:"In the listing of all tokens: the address that used it last."`
+	LastUsedIP string     `json:"last_used_ip,omitempty" doc:"The address that used it last." example:"192.0.2.10"`
+	Scopes     []Scope    `json:"scopes" doc:"What it may be used for: read, query, sync, admin." example:"[\"read\",\"query\",\"sync\"]"`
 }
 
 // NewToken is a token just made.
@@ -43,6 +44,7 @@ type NewToken struct {
 	Token     string     `json:"token" doc:"The secret. It is shown this once." example:"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.sig"`
 	ExpiresAt *time.Time `json:"expires_at" doc:"When it ends by itself; null for never."`
 	CreatedAt *time.Time `json:"created_at" doc:"When it was made."`
+	Scopes    []Scope    `json:"scopes" doc:"What it may be used for: read, query, sync, admin." example:"[\"read\",\"query\",\"sync\"]"`
 }
 
 // UserView is a user as administrators see one.
