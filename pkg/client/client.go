@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -24,6 +25,10 @@ type Options struct {
 	Server string
 	// Token is a session or personal access token; empty asks without credentials.
 	Token string
+	// Renewed is asked for a newer token after the server refused one as unknown or expired, as when
+	// another process renewed a session that both use. The same text, or an empty one, means that there is
+	// none; else the request is made once more.
+	Renewed func(refused string) string
 	// UserAgent names the program in the server's log.
 	UserAgent string
 	// Retries is how many times a request that may be repeated is tried again; 0 means 3, negative never.
@@ -37,6 +42,9 @@ type Options struct {
 	Timeout time.Duration
 	// IdleTimeout is how long a stream may stay silent before it counts as cut; 0 means one minute.
 	IdleTimeout time.Duration
+	// SlowDown is how much longer the pause between two polls of a sign-in becomes when the server asks
+	// for it; 0 means the 5 seconds of RFC 8628, section 3.5.
+	SlowDown time.Duration
 	// Transport replaces the HTTP transport, for tests.
 	Transport http.RoundTripper
 }
@@ -46,6 +54,8 @@ type Client struct {
 	base *url.URL
 	http *http.Client
 	opts Options
+	// token is that of the options, or a newer one.
+	token atomic.Pointer[string]
 }
 
 // New checks the options and gives a client. Nothing is sent. Close it when done.
@@ -75,11 +85,14 @@ func New(opts Options) (*Client, error) {
 		own.MaxIdleConnsPerHost = 16
 		transport = own
 	}
-	return &Client{
+	opts.SlowDown = orDefault(opts.SlowDown, 5*time.Second)
+	c := &Client{
 		base: base,
 		opts: opts,
 		http: &http.Client{Transport: transport, CheckRedirect: safeRedirect},
-	}, nil
+	}
+	c.token.Store(&opts.Token)
+	return c, nil
 }
 
 func orDefault(d, fallback time.Duration) time.Duration {
@@ -155,6 +168,8 @@ type request struct {
 	query  url.Values
 	header http.Header
 	body   any
+	// open gives the body of each try instead of body, where it is not JSON.
+	open func() (content, error)
 	// repeatable: sending it twice does no harm, so a try whose answer was lost is repeated. GET, HEAD,
 	// PUT and DELETE are always.
 	repeatable bool
@@ -162,6 +177,13 @@ type request struct {
 	timeout time.Duration
 	// secrets must not appear in an error, whatever the server answers.
 	secrets []string
+}
+
+// content is a body that is sent while it is read.
+type content struct {
+	io.Reader
+	mediaType string
+	length    int64 // bytes
 }
 
 // at joins path segments, each escaped: an id is never a path.
@@ -222,21 +244,32 @@ func (c *Client) callHeader(ctx context.Context, r request, out any) (http.Heade
 // errNotModified is the answer 304 to a conditional request.
 var errNotModified = errors.New("not modified")
 
-// send makes one try. An answer of 400 or more is an error; otherwise the caller closes the body.
+// send makes one try, or two where the first was refused for a token that has a newer one. An answer of
+// 400 or more is an error; otherwise the caller closes the body.
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
-	var body io.Reader
-	if r.body != nil {
-		raw, err := json.Marshal(r.body)
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, "the request cannot be written as JSON")
-		}
-		body = bytes.NewReader(raw)
+	token := *c.token.Load()
+	resp, err := c.sendAs(ctx, r, token)
+	if StatusCode(err) != http.StatusUnauthorized || token == "" || c.opts.Renewed == nil {
+		return resp, err
+	}
+	newer := c.opts.Renewed(token)
+	if newer == "" || newer == token {
+		return nil, err
+	}
+	c.token.Store(&newer)
+	return c.sendAs(ctx, r, newer)
+}
+
+func (c *Client) sendAs(ctx context.Context, r request, token string) (*http.Response, error) {
+	body, err := r.content()
+	if err != nil {
+		return nil, err
 	}
 	address := c.Server() + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, address, body)
+	req, err := http.NewRequestWithContext(ctx, r.method, address, body.Reader)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "the request cannot be made for %s", r.path)
 	}
@@ -247,11 +280,12 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		req.Header.Set("Accept", "application/json")
 	}
 	req.Header.Set("User-Agent", c.opts.UserAgent)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if body.Reader != nil {
+		req.ContentLength = body.length
+		req.Header.Set("Content-Type", body.mediaType)
 	}
-	if c.opts.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.opts.Token)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -262,4 +296,19 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, c.answerFault(resp, r)
 	}
 	return resp, nil
+}
+
+// content gives the body of a try; without a Reader where there is none.
+func (r request) content() (content, error) {
+	switch {
+	case r.open != nil:
+		return r.open()
+	case r.body == nil:
+		return content{}, nil
+	}
+	raw, err := json.Marshal(r.body)
+	if err != nil {
+		return content{}, fault.Wrap(err, fault.Invalid, "the request cannot be written as JSON")
+	}
+	return content{Reader: bytes.NewReader(raw), mediaType: "application/json", length: int64(len(raw))}, nil
 }

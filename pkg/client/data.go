@@ -40,6 +40,8 @@ type ManifestTable struct {
 	Fingerprint string           `json:"fingerprint"`
 	Columns     []catalog.Column `json:"columns"`
 	Parts       []ManifestPart   `json:"parts"`
+	// Wanted is false where the user switched the table off; nil, as from an older server, means wanted.
+	Wanted *bool `json:"wanted"`
 }
 
 // ManifestPart is one file of a table.

@@ -26,6 +26,9 @@ type StatusError struct {
 	Code int
 	// RequestID names the request in the server's log; empty where it did not say.
 	RequestID string
+	// Reason is the code that a sign-in by a device is refused with (RFC 8628, section 3.5), such as
+	// "authorization_pending"; empty elsewhere.
+	Reason string
 }
 
 // Error names the status.
@@ -46,6 +49,15 @@ func StatusCode(err error) int {
 	return 0
 }
 
+// Reason is the code that a sign-in by a device was refused with; empty where err is something else.
+func Reason(err error) string {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Reason
+	}
+	return ""
+}
+
 // maxProblem bounds how much of an error's body is read.
 const maxProblem = 64 << 10
 
@@ -53,6 +65,7 @@ const maxProblem = 64 << 10
 type problem struct {
 	Detail json.RawMessage `json:"detail"`
 	Kind   fault.Kind      `json:"kind"`
+	Error  json.RawMessage `json:"error"`
 }
 
 // answerFault turns an answer of 400 or more into a fault.
@@ -68,7 +81,7 @@ func (c *Client) answerFault(resp *http.Response, r request) error {
 	if text == "" {
 		text = fmt.Sprintf("%s answered %s %s with %d %s", c.Server(), r.method, r.path, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
-	err := fault.Wrap(&StatusError{Code: resp.StatusCode, RequestID: printable(resp.Header.Get("X-Request-Id"))},
+	err := fault.Wrap(&StatusError{Code: resp.StatusCode, RequestID: printable(resp.Header.Get("X-Request-Id")), Reason: printable(detail(p.Error))},
 		kind, "%s", c.scrub(printable(text), r.secrets))
 	if pause := retryAfter(resp.Header.Get("Retry-After"), time.Now()); pause > 0 {
 		var f *fault.Error
@@ -159,7 +172,7 @@ func printable(text string) string {
 
 // scrub takes our secrets out of what a server answered: some echo what they refuse.
 func (c *Client) scrub(text string, secrets []string) string {
-	for _, s := range append([]string{c.opts.Token}, secrets...) {
+	for _, s := range append([]string{c.opts.Token, *c.token.Load()}, secrets...) {
 		if len(s) > 3 {
 			text = strings.ReplaceAll(text, s, "[secret]")
 		}

@@ -53,6 +53,15 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*QueryStream, error
 		body["limit"] = q.Limit
 	}
 	r := request{method: http.MethodPost, path: "/api/query", body: body, header: http.Header{"Accept": {q.Accept}}, repeatable: true}
+	stream, resp, err := c.stream(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &QueryStream{ReadCloser: stream, ContentType: resp.Header.Get("Content-Type"), resp: resp}, nil
+}
+
+// stream sends r and gives the body of the answer while it arrives. Close it.
+func (c *Client) stream(ctx context.Context, r request) (io.ReadCloser, *http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var resp *http.Response
 	err := c.retry(ctx, r, func(ctx context.Context) error {
@@ -62,11 +71,11 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*QueryStream, error
 	})
 	if err != nil {
 		cancel(nil)
-		return nil, err
+		return nil, nil, err
 	}
-	body2 := &streamBody{client: c, ctx: ctx, cancel: cancel, body: resp.Body}
-	body2.watch = time.AfterFunc(c.opts.IdleTimeout, func() { cancel(errStalled) })
-	return &QueryStream{ReadCloser: body2, ContentType: resp.Header.Get("Content-Type"), resp: resp}, nil
+	body := &streamBody{client: c, ctx: ctx, cancel: cancel, body: resp.Body}
+	body.watch = time.AfterFunc(c.opts.IdleTimeout, func() { cancel(errStalled) })
+	return body, resp, nil
 }
 
 // streamBody turns the errors of a body into faults, and silence into an error.
