@@ -18,6 +18,9 @@ PROTOC_GEN_GO  := v1.36.12
 NATS_SERVER    := v2.15.2
 NATS_CLI       := v0.5.1
 PYTHON_DUCKDB  := 1.5.5
+SCHEMATHESIS   := 4.32.5
+AIOSMTPD       := 1.4.6
+OIDC_PROVIDER  := 9.13.3
 
 .PHONY: help build demo test verify bench lint generate generated tidy clean tools-lint tools-generate tools-verify
 
@@ -68,6 +71,18 @@ define tool
  GOWORK=off GOFLAGS= CGO_ENABLED=0 GOBIN=$(TOOLS) go install $(2) && touch $(TOOLS)/.$(1)-$(lastword $(subst @, ,$(2))); }
 endef
 
+# $(call pypi,package,version) and $(call npm,package,version): peers in other languages, for verify.
+define pypi
+@test -e $(TOOLS)/python/.$(1)-$(2) || { echo "installing $(1) $(2)"; \
+ $(TOOLS)/python/bin/pip install --quiet --disable-pip-version-check $(1)==$(2) && touch $(TOOLS)/python/.$(1)-$(2); } || \
+ echo "SKIPPED PEER: the Python package $(1) cannot be installed here"
+endef
+define npm
+@test -e $(TOOLS)/node/.$(1)-$(2) || { echo "installing $(1) $(2)"; mkdir -p $(TOOLS)/node && \
+ npm install --prefix $(TOOLS)/node --no-audit --no-fund --loglevel=error $(1)@$(2) && touch $(TOOLS)/node/.$(1)-$(2); } || \
+ echo "SKIPPED PEER: the npm package $(1) cannot be installed here"
+endef
+
 tools-lint:
 	$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT))
 
@@ -78,6 +93,9 @@ tools-generate:
 tools-verify:
 	$(call tool,nats-server,github.com/nats-io/nats-server/v2@$(NATS_SERVER))
 	$(call tool,nats,github.com/nats-io/natscli/nats@$(NATS_CLI))
-	@test -e $(TOOLS)/python/.duckdb-$(PYTHON_DUCKDB) || { echo "installing python duckdb $(PYTHON_DUCKDB)"; \
-	 python3 -m venv $(TOOLS)/python && $(TOOLS)/python/bin/pip install --quiet --disable-pip-version-check duckdb==$(PYTHON_DUCKDB) && \
-	 touch $(TOOLS)/python/.duckdb-$(PYTHON_DUCKDB); } || echo "SKIPPED PEER: the Python package duckdb cannot be installed here"
+	@test -x $(TOOLS)/python/bin/pip || python3 -m venv $(TOOLS)/python || echo "SKIPPED PEER: Python has no venv here"
+	$(call pypi,duckdb,$(PYTHON_DUCKDB))
+	$(call pypi,schemathesis,$(SCHEMATHESIS))
+	$(call pypi,aiosmtpd,$(AIOSMTPD))
+	$(call npm,oidc-provider,$(OIDC_PROVIDER))
+	@command -v chromium >/dev/null || echo "SKIPPED PEER: chromium is not installed; on Debian: apt-get install chromium"

@@ -205,7 +205,7 @@ func (b *Bus) DropDeadLetter(ctx context.Context, number uint64) error {
 }
 
 func letterError(err error, number uint64) error {
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if number == 0 || errors.Is(err, jetstream.ErrMsgNotFound) { // letters are counted from 1
 		return fault.Wrap(err, fault.NotFound, "there is no dead letter %d", number)
 	}
 	return fault.Wrap(err, fault.Unavailable, "the dead letter %d cannot be reached", number)

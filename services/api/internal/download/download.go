@@ -68,6 +68,26 @@ func Serve(w http.ResponseWriter, r *http.Request, c Content) error {
 	return nil
 }
 
+// Holds evaluates the preconditions If-Match and If-Unmodified-Since of a request (RFC 9110, section
+// 13.2.2) and takes them off it: what Serve would answer to one that does not hold has no body.
+func Holds(r *http.Request, c Content) bool {
+	match, since := r.Header.Values("If-Match"), r.Header.Get("If-Unmodified-Since")
+	r.Header.Del("If-Match")
+	r.Header.Del("If-Unmodified-Since")
+	if len(match) > 0 {
+		for _, tag := range strings.Split(strings.Join(match, ","), ",") {
+			if tag = strings.TrimSpace(tag); tag == "*" || tag == ETag(c.SHA256) {
+				return true
+			}
+		}
+		return false
+	}
+	if limit, err := http.ParseTime(since); err == nil && !c.Modified.IsZero() {
+		return !c.Modified.Truncate(time.Second).After(limit)
+	}
+	return true
+}
+
 // Disposition proposes a file name. Whatever the name holds, it stays one value of one header.
 func Disposition(name string) string {
 	safe := strings.Map(func(c rune) rune {

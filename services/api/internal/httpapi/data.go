@@ -87,10 +87,20 @@ func (s *Server) download(ctx context.Context, in *downloadQuestion) (*streamed,
 	}
 	return &streamed{Body: func(hc huma.Context) {
 		w, r := echoOf(hc)
+		if !download.Holds(r, content) {
+			writeProblem(w, r, errVersionGone)
+			return
+		}
 		if err := download.Serve(w, r, content); err != nil {
 			writeProblem(w, r, err)
 		}
 	}}, nil
+}
+
+// errVersionGone answers a request for a version that does not stand any more.
+var errVersionGone = &Problem{
+	Type: "about:blank", Title: titleOf(http.StatusPreconditionFailed), Status: http.StatusPreconditionFailed, Kind: fault.Conflict,
+	Detail: "the version that the request names is gone; fetch the manifest again",
 }
 
 // contentOf finds the bytes that a download asks for: a part, or the whole of the version as it
