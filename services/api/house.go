@@ -110,6 +110,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Identity: people{h.identity}, Access: &granting{rules: access.New(access.StoreOf(h.state)), state: h.state},
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams,
+		Limiter:  h.cfg.limiter(h.metrics),
 		Checks: []httpapi.Check{
 			{Name: "state", Do: h.state.Canary},
 			{Name: "bus", Do: h.bus.Ready},

@@ -42,6 +42,9 @@ type Config struct {
 	QueryMemory      int64         `envconfig:"AGNES_QUERY_MEMORY_MB" default:"2048" desc:"memory for all queries together in MB"`
 	QueryConcurrency int           `envconfig:"AGNES_QUERY_CONCURRENCY" default:"0" desc:"queries that run at once; 0: one per core"`
 
+	// Rates bound how often one account and one address may do what costs or can be guessed.
+	Rates
+
 	JiraWebhookURL string `envconfig:"AGNES_JIRA_WEBHOOK_URL" desc:"where /webhooks/jira is passed on to"`
 	WSGatewayURL   string `envconfig:"AGNES_WS_GATEWAY_URL" desc:"where /ws is passed on to"`
 

@@ -57,6 +57,10 @@ type door struct {
 	session bool
 	// page: whoever is not signed in is sent to the sign-in page instead of being refused.
 	page bool
+	// form: the request comes from a form of a page of this server, and from nowhere else.
+	form bool
+	// html: errors are shown as a page.
+	html bool
 	// audit is the action that is recorded; empty for what only looks.
 	audit string
 	// limit is the class of requests that are counted together; empty for none.
@@ -115,6 +119,11 @@ const (
 	LimitTokens Class = "tokens"  // personal access tokens that are made
 	LimitUpload Class = "uploads" // files that are uploaded
 	LimitQuery  Class = "queries" // statements that are asked
+	// LimitStranger counts, per address, every request without a credential that holds. Doors do not name
+	// it: it is what is counted where they name nothing.
+	LimitStranger Class = "strangers"
+	// LimitNone is for doors whose handler checks its callers itself: what it is sent must not be lost.
+	LimitNone Class = "none"
 )
 
 // Limiter counts requests.

@@ -53,7 +53,7 @@ func (s *Server) gated(next echo.HandlerFunc) echo.HandlerFunc {
 		info.route, info.door, info.began = c.Path(), d, time.Now()
 		if err := s.pass(r, d); err != nil {
 			if d.page && fault.Is(err, fault.Unauthenticated) {
-				return c.Redirect(http.StatusSeeOther, loginPath+"?next="+url.QueryEscape(r.URL.RequestURI()))
+				return c.Redirect(http.StatusSeeOther, withNext(loginPath, s.wayBack(r, c.Path())))
 			}
 			s.recordRefusal(r, d, err)
 			return err
@@ -61,6 +61,17 @@ func (s *Server) gated(next echo.HandlerFunc) echo.HandlerFunc {
 		c.SetRequest(r.WithContext(context.WithValue(r.Context(), keyCaller, info.caller)))
 		return next(c)
 	}
+}
+
+// wayBack is the page to come back to after signing in: where the request was for, or where its form was.
+func (s *Server) wayBack(r *http.Request, pattern string) string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return r.URL.RequestURI()
+	}
+	if _, ok := s.doors[http.MethodGet+" "+pattern]; ok {
+		return r.URL.Path
+	}
+	return accountPath
 }
 
 // loginPath is the sign-in page.
@@ -72,21 +83,46 @@ func (s *Server) pass(r *http.Request, d door) error {
 	if d.gate != Public {
 		caller, err := s.authenticate(r)
 		if err != nil {
+			if fault.Is(err, fault.Unauthenticated) { // those who are signed in are not counted with strangers of their address
+				if tooMany := s.count(r, LimitStranger); tooMany != nil {
+					return tooMany
+				}
+			}
 			return err
 		}
 		info.user, info.caller = caller.UserID, caller
 		if err := d.admits(caller); err != nil {
 			return err
 		}
+	} else if d.form && !s.sameOrigin(r) {
+		// Without a cookie too: a page elsewhere must not sign anybody in as somebody else.
+		return errElsewhere
 	}
-	if d.limit != "" && s.limiter != nil {
-		return s.limiter.Allow(r.Context(), d.limit, info.caller.UserID, info.remote)
+	switch {
+	case d.limit != "":
+		return s.count(r, d.limit)
+	case d.gate == Public:
+		return s.count(r, LimitStranger)
 	}
 	return nil
 }
 
+// count counts the request in a class.
+func (s *Server) count(r *http.Request, c Class) error {
+	if s.limiter == nil {
+		return nil
+	}
+	info := infoOf(r.Context())
+	err := s.limiter.Allow(r.Context(), c, info.caller.UserID, info.remote)
+	info.limited = err != nil
+	return err
+}
+
 // recordRefusal records who was turned away at a door.
 func (s *Server) recordRefusal(r *http.Request, d door, err error) {
+	if infoOf(r.Context()).limited && d.limit == "" {
+		return // a flood of strangers is counted, not written down one by one
+	}
 	if d.audit == "" {
 		d.audit = "door.refused"
 	}
@@ -124,15 +160,18 @@ func (s *Server) authenticate(r *http.Request) (Caller, error) {
 	if cred.token == "" {
 		return Caller{}, fault.New(fault.Unauthenticated, "sign in first: send a session or a personal access token as Authorization: Bearer …")
 	}
-	if cred.cookie && !sameOrigin(r, s.publicHost) {
-		return Caller{}, fault.New(fault.Forbidden, "the request comes from another site; a browser's session only works on pages of this server")
+	infoOf(r.Context()).cookie = cred.cookie
+	if cred.cookie && !s.sameOrigin(r) {
+		return Caller{}, errElsewhere
 	}
 	return s.identity.Authenticate(r.Context(), cred.token, infoOf(r.Context()).remote)
 }
 
+var errElsewhere = fault.New(fault.Forbidden, "the request comes from another site; a browser's session only works on pages of this server")
+
 // sameOrigin tells whether a request that a browser signed with its cookie comes from a page of this
 // server. Reading is always allowed: other sites cannot see the answer.
-func sameOrigin(r *http.Request, publicHost string) bool {
+func (s *Server) sameOrigin(r *http.Request) bool {
 	if slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, r.Method) {
 		return true
 	}
@@ -148,7 +187,13 @@ func sameOrigin(r *http.Request, publicHost string) bool {
 		return false
 	}
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && (u.Host == r.Host || u.Host == publicHost)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	if u.Host == s.publicHost {
+		return origin == s.publicOrigin // not the same host without TLS
+	}
+	return u.Host == r.Host
 }
 
 // callerOf is who passed the gate; only for handlers behind a gate that is not Public.

@@ -43,6 +43,10 @@ type requestInfo struct {
 	began  time.Time
 	agent  string
 	noted  noted
+	// cookie tells that the browser sent the credential by itself.
+	cookie bool
+	// limited tells that the request was one too many.
+	limited bool
 	// failure is the cause of a problem that is not the client's, for the log.
 	failure error
 }
@@ -127,7 +131,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 		// Parameters of a path are decoded once, here: the router would hand on the raw text.
 		r.URL.RawPath = ""
 		rec := &recorder{ResponseWriter: w}
-		secure(rec.Header(), info.id)
+		s.secure(rec.Header(), info.id)
 		defer func() {
 			lost := recover()
 			begun := rec.status != 0
@@ -139,6 +143,9 @@ func (s *Server) outer(router http.Handler) http.Handler {
 		}()
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(rec, r.Body, s.limits.MaxBody)
+		}
+		if s.cors(rec, r) {
+			return
 		}
 		if streams(r.URL.Path) {
 			router.ServeHTTP(rec, r)
@@ -164,20 +171,6 @@ func compressJSON(h http.Handler) http.Handler {
 		return h // the options are constants; without compression everything works all the same
 	}
 	return wrap(h)
-}
-
-// pageCSP is for everything that a browser may show. Pages carry no inline script or style and load
-// nothing from elsewhere.
-const pageCSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-
-func secure(h http.Header, id string) {
-	h.Set("X-Request-Id", id)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Content-Security-Policy", pageCSP)
-	h.Set("Cache-Control", "no-store") // handlers that may be cached say so
 }
 
 // caught answers for a handler that panicked, where nothing was sent yet.
@@ -216,6 +209,7 @@ func (s *Server) observe(r *http.Request, rec *recorder, info *requestInfo, took
 		event = log.Error()
 	case info.failure != nil:
 		event = log.Warn()
+	case info.limited: // a flood must not become one of lines: agnes_limited_total counts it
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		event = log.Info()
 	}

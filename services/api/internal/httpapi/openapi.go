@@ -132,9 +132,7 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 		statuses = append(statuses, http.StatusForbidden) // the role, or the scope of a token
 		operation.Extensions["x-scope"] = string(d.scope)
 	}
-	if o.limit != "" {
-		statuses = append(statuses, http.StatusTooManyRequests)
-	}
+	statuses = append(statuses, http.StatusTooManyRequests) // everything is counted; at least where the credential does not hold
 	if _, ok := typeOf[I]().FieldByName("Body"); ok {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)
 	}

@@ -9,6 +9,13 @@ import (
 // routes registers everything that the server answers, each with its gate.
 func (s *Server) routes() {
 	s.authRoutes()
+	s.signInRoutes()
+	s.deviceRoutes()
+	s.sessionRoutes()
+	s.oidcRoutes()
+	s.passwordPages()
+	s.linkPages()
+	s.accountPages()
 	s.queryRoutes()
 	s.manifestRoutes()
 	s.downloadRoutes()
@@ -28,7 +35,7 @@ func (s *Server) routes() {
 // check their callers themselves: a webhook by its signature, a socket by the token it sends.
 func (s *Server) proxyRoutes() {
 	webhooks := orAway(s.upstream.Webhooks, "webhooks are not received here: start agnes-jira-webhook and set AGNES_JIRA_WEBHOOK_URL to its address")
-	s.raw(Public, http.MethodPost, "/webhooks/jira", webhooks)
+	s.rawDoor(door{gate: Public, limit: LimitNone}, http.MethodPost, "/webhooks/jira", webhooks)
 	s.raw(Public, http.MethodGet, "/webhooks/jira/health", webhooks)
 	sockets := orAway(s.upstream.Sockets, "events are not sent from here: start agnes-ws-gateway and set AGNES_WS_GATEWAY_URL to its address")
 	s.raw(Public, http.MethodGet, "/ws", sockets)
