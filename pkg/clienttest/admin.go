@@ -13,7 +13,8 @@ import (
 // admin is what administrators see and change.
 type admin struct {
 	registry map[string]map[string]any
-	grants   []map[string]any
+	grants   []grant
+	groups   []*group
 	letters  map[string]map[string]any
 	runs     []map[string]any
 	polls    int
@@ -120,53 +121,10 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 		})
 	}
 	s.peopleRoutes(locked)
-}
-
-func (s *Server) peopleRoutes(locked func(string, http.HandlerFunc)) {
-	locked("GET /api/users", func(w http.ResponseWriter, _ *http.Request) {
-		list := []any{}
-		for _, u := range s.users {
-			list = append(list, map[string]any{"id": u.ID, "email": u.Email, "name": "", "role": u.Role, "active": true})
-		}
-		answer(w, http.StatusOK, list)
-	})
-	locked("POST /api/users", func(w http.ResponseWriter, r *http.Request) {
-		var in User
-		_ = json.NewDecoder(r.Body).Decode(&in)
-		for _, u := range s.users {
-			if strings.EqualFold(u.Email, in.Email) {
-				Problem(w, http.StatusConflict, "conflict", "there is a user "+in.Email+" already")
-				return
-			}
-		}
-		in.ID = fmt.Sprintf("u-%d", len(s.users)+1)
-		if in.Role == "" {
-			in.Role = "analyst"
-		}
-		s.users = append(s.users, in)
-		answer(w, http.StatusCreated, map[string]any{"id": in.ID, "email": in.Email, "role": in.Role, "active": true})
-	})
-	locked("POST /api/admin/permissions", func(w http.ResponseWriter, r *http.Request) {
-		var in map[string]any
-		_ = json.NewDecoder(r.Body).Decode(&in)
-		s.grants = append(s.grants, in)
-		answer(w, http.StatusCreated, in)
-	})
-	locked("DELETE /api/admin/permissions", func(w http.ResponseWriter, r *http.Request) {
-		var in map[string]any
-		_ = json.NewDecoder(r.Body).Decode(&in)
-		s.grants = slices.DeleteFunc(s.grants, func(g map[string]any) bool {
-			return g["user_id"] == in["user_id"] && g["dataset"] == in["dataset"]
-		})
-		answer(w, http.StatusOK, map[string]any{"revoked": true})
-	})
-	locked("GET /api/admin/permissions", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"permissions": s.grants})
-	})
-	locked("GET /api/admin/permissions/{user}", func(w http.ResponseWriter, r *http.Request) {
-		some := slices.DeleteFunc(slices.Clone(s.grants), func(g map[string]any) bool { return g["user_id"] != r.PathValue("user") })
-		answer(w, http.StatusOK, map[string]any{"user_id": r.PathValue("user"), "permissions": some})
-	})
+	s.groupRoutes(locked)
+	s.grantRoutes(locked)
+	s.reviewRoutes(locked)
+	s.recordRoutes(locked)
 }
 
 func sorted(m map[string]map[string]any) []any {

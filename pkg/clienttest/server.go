@@ -38,7 +38,8 @@ type Column struct {
 
 // User is somebody who can sign in.
 type User struct {
-	ID, Email, Password, Role string
+	ID, Email, Password, Role, Name string
+	Inactive                        bool
 }
 
 // Server is the fake. Its methods may be called while it serves.
@@ -55,13 +56,18 @@ type Server struct {
 	log     []string
 	seq     int
 	admin
+	signin
+	wishes
+	sent
+	record
 }
 
 type token struct {
-	id, name, user, kind string
-	created              time.Time
-	expires              *time.Time
-	revoked              bool
+	id, name, user, kind, method string
+	created                      time.Time
+	expires                      *time.Time
+	revoked                      bool
+	scopes                       []string
 }
 
 // New starts a server with one administrator, whose password is "password".
@@ -70,7 +76,11 @@ func New() *Server {
 		tables: map[string]Table{}, raw: map[string]any{}, parts: map[string][]byte{}, tokens: map[string]*token{},
 		users: []User{{ID: "u-1", Email: "ann@example.com", Password: "password", Role: "admin"}},
 	}
-	s.reset()
+	s.admin.reset()
+	s.signin.reset()
+	s.wishes.reset()
+	s.sent.reset()
+	s.record.reset()
 	mux := http.NewServeMux()
 	s.routes(mux)
 	s.Server = httptest.NewServer(s.faulty(mux))
@@ -87,7 +97,16 @@ func (s *Server) Token(user, kind string) string {
 func (s *Server) newToken(user, kind, name string, expires *time.Time) string {
 	s.seq++
 	secret := fmt.Sprintf("secret-%s-%04d", kind, s.seq)
-	s.tokens[secret] = &token{id: fmt.Sprintf("tok-%04d", s.seq), name: name, user: user, kind: kind, created: time.Now(), expires: expires}
+	t := &token{id: fmt.Sprintf("tok-%04d", s.seq), name: name, user: user, kind: kind, created: time.Now(), expires: expires}
+	if kind == "session" {
+		if expires == nil {
+			end := time.Now().Add(24 * time.Hour)
+			t.expires = &end
+		}
+		t.method = "password"
+		secret = s.sign(t)
+	}
+	s.tokens[secret] = t
 	return secret
 }
 
@@ -168,9 +187,13 @@ func (s *Server) routes(mux *http.ServeMux) {
 	public := func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, h) }
 	user := func(pattern string, h func(http.ResponseWriter, *http.Request, *User)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			u, _ := s.who(r)
+			u, t := s.who(r)
 			if u == nil {
 				Problem(w, http.StatusUnauthorized, "unauthenticated", "the token is unknown, revoked or expired; sign in again")
+				return
+			}
+			if need := scopeOf(r); t.kind == "pat" && need != "" && len(t.scopes) > 0 && !slices.Contains(t.scopes, need) {
+				Problem(w, http.StatusForbidden, "forbidden", "this personal access token lacks the scope "+need+": make one that has it")
 				return
 			}
 			h(w, r, u)
@@ -193,6 +216,9 @@ func (s *Server) routes(mux *http.ServeMux) {
 	user("GET /api/catalog/tables", s.catalog)
 	user("GET /api/catalog/profile/{table}", s.profile)
 	user("POST /api/query", s.query)
+	s.signinRoutes(public, user)
+	s.wishRoutes(user)
+	s.uploadRoutes(user)
 	s.adminRoutes(func(pattern string, h http.HandlerFunc) {
 		user(pattern, func(w http.ResponseWriter, r *http.Request, u *User) {
 			if u.Role != "admin" {
@@ -230,11 +256,11 @@ func (s *Server) who(r *http.Request) (*User, *token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
-	if t == nil || t.revoked {
+	if t == nil || t.revoked || (t.expires != nil && t.expires.Before(time.Now())) {
 		return nil, nil
 	}
 	for i := range s.users {
-		if s.users[i].ID == t.user {
+		if s.users[i].ID == t.user && !s.users[i].Inactive {
 			u := s.users[i]
 			return &u, t
 		}
@@ -248,10 +274,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range s.users {
-		if strings.EqualFold(u.Email, in.Email) && u.Password == in.Password && in.Password != "" {
-			answer(w, http.StatusOK, map[string]any{
-				"access_token": s.newToken(u.ID, "session", "", nil), "token_type": "bearer", "user_id": u.ID, "email": u.Email, "role": u.Role,
-			})
+		if strings.EqualFold(u.Email, in.Email) && u.Password == in.Password && in.Password != "" && !u.Inactive {
+			s.session(w, u, "password")
 			return
 		}
 	}
@@ -270,7 +294,7 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request, u *User) {
 	_, t := s.who(r)
 	answer(w, http.StatusOK, map[string]any{
 		"user_id": u.ID, "email": u.Email, "name": "Ann", "role": u.Role,
-		"credential": map[string]any{"kind": t.kind, "id": t.id, "expires_at": t.expires},
+		"credential": map[string]any{"kind": t.kind, "id": t.id, "expires_at": t.expires, "scopes": t.scopes},
 	})
 }
 
@@ -282,6 +306,8 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, u *User) {
 	var in struct {
 		Name string `json:"name"`
 		Days *int   `json:"expires_in_days"`
+		// Scopes are the default ones where left out.
+		Scopes []string `json:"scopes"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	s.mu.Lock()
@@ -293,7 +319,12 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, u *User) {
 	}
 	secret := s.newToken(u.ID, "pat", in.Name, expires)
 	t := s.tokens[secret]
-	answer(w, http.StatusCreated, map[string]any{"id": t.id, "name": t.name, "prefix": "abcd1234", "token": secret, "created_at": t.created, "expires_at": expires})
+	if t.scopes = in.Scopes; len(t.scopes) == 0 {
+		t.scopes = []string{"read", "query", "sync"}
+	}
+	answer(w, http.StatusCreated, map[string]any{
+		"id": t.id, "name": t.name, "prefix": t.prefix(), "token": secret, "created_at": t.created, "expires_at": expires, "scopes": t.scopes,
+	})
 }
 
 func (s *Server) listTokens(w http.ResponseWriter, _ *http.Request, u *User) {
@@ -305,7 +336,10 @@ func (s *Server) listTokens(w http.ResponseWriter, _ *http.Request, u *User) {
 		if t.kind != "pat" || t.user != u.ID {
 			continue
 		}
-		entry := map[string]any{"id": t.id, "name": t.name, "prefix": "abcd1234", "created_at": t.created, "expires_at": t.expires, "last_used_at": nil, "revoked_at": nil}
+		entry := map[string]any{
+			"id": t.id, "name": t.name, "prefix": t.prefix(), "created_at": t.created, "expires_at": t.expires,
+			"last_used_at": t.created, "last_used_ip": "192.0.2.10", "revoked_at": nil, "scopes": t.scopes,
+		}
 		if t.revoked {
 			entry["revoked_at"] = time.Now()
 		}
@@ -342,7 +376,11 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, u *User) {
 			remote[id] = t.entry()
 			continue
 		}
-		tables[id] = t.entry()
+		entry := t.entry()
+		if wanted, chosen := s.chosen[id]; chosen {
+			entry["wanted"] = wanted
+		}
+		tables[id] = entry
 	}
 	maps.Copy(tables, s.raw)
 	answer(w, http.StatusOK, map[string]any{
