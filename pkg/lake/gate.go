@@ -1,9 +1,6 @@
 package lake
 
 import (
-	"context"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
@@ -32,13 +29,14 @@ type readStatement struct {
 // CheckRead tells why a text is not one statement that only reads, as far as that can be told without
 // a session: fault.Invalid with a sentence for whoever wrote it. Session.Query decides.
 func CheckRead(text string) error {
-	_, err := parseRead(text)
+	_, err := parseRead(text, 0)
 	return err
 }
 
 const refusal = "only queries are answered here (SELECT, WITH, FROM, VALUES, TABLE, PIVOT, UNPIVOT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN), not %s"
 
-func parseRead(text string) (readStatement, error) {
+// parseRead looks at a statement. depth counts the query('…') that it stands in.
+func parseRead(text string, depth int) (readStatement, error) {
 	s, err := OneStatement(text)
 	if err != nil {
 		if strings.Contains(strings.ToUpper(text), "PIVOT") && strings.Contains(fault.Message(err), "one statement at a time") {
@@ -49,7 +47,9 @@ func parseRead(text string) (readStatement, error) {
 	}
 	r := readStatement{query: s.Text}
 	if s.Verb == "EXPLAIN" {
-		r.explain, r.query = splitExplain(s.Text)
+		if r.explain, r.query, err = splitExplain(s.Text); err != nil {
+			return readStatement{}, err
+		}
 		// What is executed is put together from what was looked at, not the text that came.
 		if s, err = OneStatement(r.query); err != nil {
 			return readStatement{}, err
@@ -59,11 +59,11 @@ func parseRead(text string) (readStatement, error) {
 	if !queryVerbs[s.Verb] {
 		return readStatement{}, fault.New(fault.Invalid, refusal, s.Verb)
 	}
-	return r, nil
+	return r, inspect(r.query, depth)
 }
 
 // splitExplain takes EXPLAIN and its options off a statement.
-func splitExplain(text string) (explain, query string) {
+func splitExplain(text string) (explain, query string, err error) {
 	lex := lexer{sql: text}
 	first, _ := lex.next()
 	words := []string{text[first.start:first.end]}
@@ -71,84 +71,57 @@ func splitExplain(text string) (explain, query string) {
 		before := lex.at
 		t, ok := lex.next()
 		if !ok {
-			return strings.Join(words, " "), ""
+			return strings.Join(words, " "), "", nil
 		}
 		switch word := strings.ToUpper(text[t.start:t.end]); word {
 		case "ANALYZE", "ANALYSE", "VERBOSE":
 			words = append(words, word)
 		case "(":
-			options, ok := explainOptions(&lex)
-			if !ok {
-				return strings.Join(words, " ") + " ", text[before:]
+			options, ok, err := explainOptions(&lex)
+			if err != nil || !ok {
+				return strings.Join(words, " ") + " ", text[before:], err
 			}
-			return strings.Join(append(words, options), " ") + " ", text[lex.at:]
+			return strings.Join(append(words, options), " ") + " ", text[lex.at:], nil
 		default:
-			return strings.Join(words, " ") + " ", text[before:]
+			return strings.Join(words, " ") + " ", text[before:], nil
 		}
 	}
 }
+
+// explainFormats are those whose file names are known how to leave out.
+var explainFormats = map[string]bool{"JSON": true, "TEXT": true}
 
 // explainOptions reads what follows the parenthesis of EXPLAIN (ANALYZE, FORMAT json); ok is false
 // where that is a query.
-func explainOptions(lex *lexer) (string, bool) {
-	options := "("
-	for first := true; ; first = false {
-		t, ok := lex.next()
-		if !ok {
-			return "", false
+func explainOptions(lex *lexer) (options string, ok bool, err error) {
+	options = "("
+	for first, format := true, false; ; first = false {
+		t, more := lex.next()
+		if !more {
+			return "", false, nil
 		}
 		word := lex.sql[t.start:t.end]
-		switch strings.ToUpper(word) {
-		case "ANALYZE", "ANALYSE", "VERBOSE", "FORMAT":
-		case ")":
-			return options + ")", !first
-		default:
-			if first {
-				return "", false
+		upper := strings.ToUpper(word)
+		switch {
+		case format:
+			if !explainFormats[strings.Trim(upper, `'"`)] {
+				return "", false, fault.New(fault.Invalid, "a plan is answered as text or JSON: EXPLAIN (FORMAT json) …")
 			}
+		case upper == ")":
+			return options + ")", !first, nil
+		case upper == "ANALYZE" || upper == "ANALYSE" || upper == "VERBOSE" || upper == "FORMAT":
+		case first:
+			return "", false, nil
 		}
+		format = upper == "FORMAT" && !format
 		options += " " + word
-	}
-}
-
-// changers are DuckDB's table functions that change the session or the process although they stand
-// in a SELECT, or run a statement that nobody looked at. Measured on DuckDB 1.5: enable_logging lets
-// everybody in the session read the statements of all, and one with a path that is refused breaks
-// the session for good; enable_profiling writes to the process's standard output.
-var changers = []string{
-	"enable_logging", "disable_logging", "truncate_duckdb_logs", "enable_profiling", "disable_profiling",
-	"enable_peg_parser", "disable_peg_parser", "checkpoint", "force_checkpoint", "json_execute_serialized_sql",
-	"arrow_scan", "arrow_scan_dumb", "which_secret",
-}
-
-// mayChange tells whether a statement has the name of a changer in it, or runs a text that it puts
-// together itself, which query() does.
-var mayChange = regexp.MustCompile(`(?i)` + strings.Join(changers, "|") + `|query"?\W*(?:\(|/\*|--)`)
-
-// changerCalled is the changer that a statement calls by its name; "" where it calls none.
-func changerCalled(query string) string {
-	last := ""
-	for lex := (lexer{sql: query}); ; {
-		t, ok := lex.next()
-		if !ok {
-			return ""
-		}
-		if last != "" && query[t.start:t.end] == "(" {
-			return last
-		}
-		last = ""
-		if t.kind == tokenWord || t.kind == tokenQuoted {
-			if word := strings.ToLower(t.text(query)); slices.Contains(changers, word) {
-				last = word
-			}
-		}
 	}
 }
 
 // admit prepares a statement where it only reads.
 func admit(conn mapping.Connection, text string) (mapping.PreparedStatement, error) {
 	var none mapping.PreparedStatement
-	read, err := parseRead(text)
+	read, err := parseRead(text, 0)
 	if err != nil {
 		return none, err
 	}
@@ -156,70 +129,23 @@ func admit(conn mapping.Connection, text string) (mapping.PreparedStatement, err
 	if err != nil {
 		return none, err
 	}
-	if err := check(conn, statement, read.query); err != nil || read.explain == "" {
+	if err := check(statement); err != nil || read.explain == "" {
 		if err != nil {
 			mapping.DestroyPrepare(&statement)
 		}
 		return statement, err
 	}
 	mapping.DestroyPrepare(&statement)
-	if statement, err = prepareOne(conn, read.explain+read.query); err != nil {
-		return none, err
-	}
-	if kind := mapping.PreparedStatementType(statement); kind != mapping.StatementTypeExplain {
-		mapping.DestroyPrepare(&statement)
-		return none, fault.New(fault.Invalid, refusal, "this")
-	}
-	return statement, nil
+	return explained(conn, read.explain+read.query)
 }
 
 // check tells why a prepared statement is not admitted; nil where it is.
-func check(conn mapping.Connection, statement mapping.PreparedStatement, query string) error {
+func check(statement mapping.PreparedStatement) error {
 	if mapping.PreparedStatementType(statement) != mapping.StatementTypeSelect {
 		return fault.New(fault.Invalid, refusal, "this")
 	}
 	if mapping.NParams(statement) > 0 {
 		return fault.New(fault.Invalid, "the statement has parameters ($1 or ?); write the values into it")
 	}
-	if !mayChange.MatchString(query) {
-		return nil
-	}
-	const refused = "the function %s is not for queries: it changes the session"
-	if name := changerCalled(query); name != "" {
-		return fault.New(fault.Invalid, refused, name)
-	}
-	plan, err := planOf(conn, query)
-	if err != nil {
-		return err
-	}
-	for _, name := range changers {
-		if strings.Contains(plan, `"`+strings.ToUpper(name)) {
-			return fault.New(fault.Invalid, refused, name)
-		}
-	}
 	return nil
-}
-
-// planOf is the physical plan of a query, with the name of every table function in it, whichever way
-// the query came to it.
-func planOf(conn mapping.Connection, query string) (string, error) {
-	statement, err := prepareOne(conn, "EXPLAIN (FORMAT json) "+query)
-	if err != nil {
-		return "", err
-	}
-	r, err := stream(context.Background(), statement, func() {})
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	var plan strings.Builder
-	for r.Next() {
-		batch := r.RecordBatch()
-		for _, column := range batch.Columns() {
-			for row := range int(batch.NumRows()) {
-				plan.WriteString(column.ValueStr(row))
-			}
-		}
-	}
-	return plan.String(), r.Err()
 }

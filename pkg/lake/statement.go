@@ -3,6 +3,7 @@ package lake
 import (
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
@@ -57,6 +58,9 @@ func trimStatement(text string) (Statement, error) {
 	if len(text) > MaxStatement {
 		return Statement{}, fault.New(fault.TooLarge, "the statement is %d bytes long; the limit is %d", len(text), MaxStatement)
 	}
+	if !utf8.ValidString(text) {
+		return Statement{}, fault.New(fault.Invalid, "the statement is not UTF-8")
+	}
 	if strings.ContainsRune(text, 0) {
 		return Statement{}, fault.New(fault.Invalid, "the statement contains a NUL character")
 	}
@@ -86,9 +90,10 @@ func trimStatement(text string) (Statement, error) {
 // parser is a private instance of DuckDB that parses and never executes. Parsing alone can read
 // files (IMPORT DATABASE does), hence the lock.
 type parser struct {
-	mu   sync.Mutex // one at a time: parsing takes microseconds
-	conn mapping.Connection
-	err  error
+	mu    sync.Mutex // one at a time: parsing takes microseconds
+	conn  mapping.Connection
+	rules rules
+	err   error
 }
 
 // parsers gives the one parser of this process.
@@ -103,9 +108,21 @@ var parsers = sync.OnceValue(func() *parser {
 		p.err = err
 		return p
 	}
-	p.conn, p.err = instance.connect()
+	if p.conn, p.err = instance.connect(); p.err == nil {
+		p.rules, p.err = watchedBy(p.conn)
+	}
 	return p
 })
+
+// watchedBy asks the engine what it has of its own.
+func watchedBy(conn mapping.Connection) (rules, error) {
+	functions, err := texts(conn, "SELECT DISTINCT lower(function_name) FROM duckdb_functions()")
+	if err != nil {
+		return rules{}, err
+	}
+	relations, err := texts(conn, "SELECT lower(schema_name || '.' || view_name) FROM duckdb_views() WHERE internal")
+	return watched(functions, relations), err
+}
 
 // count tells how many statements text holds.
 func (p *parser) count(text string) (int, error) {
