@@ -65,6 +65,9 @@ func benches() []bench {
 		{"main/download", benchDownload},
 		{"main/manifest", benchManifest},
 		{"main/idle", benchIdle},
+		{"access/sessions", benchSessions},
+		{"access/door", benchDoor},
+		{"access/flood", benchFlood},
 	}
 }
 
