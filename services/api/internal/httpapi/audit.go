@@ -106,7 +106,7 @@ func (s *Server) record(info *requestInfo, d door, began time.Time, err error) e
 	}
 	info.noted.mu.Lock()
 	defer info.noted.mu.Unlock()
-	if info.noted.skip && err == nil {
+	if info.noted.skip && err == nil || waits(err) {
 		return nil
 	}
 	e := Entry{

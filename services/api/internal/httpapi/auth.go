@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,11 @@ func (s *Server) authRoutes() {
 }
 
 func (s *Server) login(ctx context.Context, in *credentials) (*sessionAnswer, error) {
+	noteTried(ctx, in.Body.Email)
 	session, err := s.identity.Login(ctx, in.Body.Email, in.Body.Password, in.origin)
+	if err == nil {
+		noteSession(ctx, session)
+	}
 	return &sessionAnswer{Body: session}, err
 }
 
@@ -78,7 +83,11 @@ type bootstrapBody struct {
 }
 
 func (s *Server) bootstrap(ctx context.Context, in *bootstrapBody) (*sessionAnswer, error) {
+	noteTried(ctx, in.Body.Email)
 	session, err := s.identity.Bootstrap(ctx, in.Body.Email, in.Body.Name, in.Body.Password, in.origin)
+	if err == nil {
+		noteSession(ctx, session)
+	}
 	return &sessionAnswer{Body: session}, err
 }
 
@@ -87,11 +96,11 @@ type logoutAnswer struct {
 }
 
 func (s *Server) logout(ctx context.Context, _ *none) (*logoutAnswer, error) {
+	noteResource(ctx, "session", callerOf(ctx).TokenID)
 	if err := s.identity.Logout(ctx, callerOf(ctx)); err != nil {
 		return nil, err
 	}
-	gone := http.Cookie{Name: SessionCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	return &logoutAnswer{SetCookie: gone.String()}, nil
+	return &logoutAnswer{SetCookie: s.noCookie(SessionCookie, "/").String()}, nil
 }
 
 // Me is who asks, and by which credential.
@@ -164,8 +173,9 @@ func (d Days) value() *int {
 
 type newTokenBody struct {
 	Body struct {
-		Name          string `json:"name" minLength:"1" maxLength:"200" doc:"What to call it, to know it again." example:"laptop"`
-		ExpiresInDays Days   `json:"expires_in_days,omitempty" doc:"After how many days the token ends; 90 where left out, null for never."`
+		Name          string  `json:"name" minLength:"1" maxLength:"200" doc:"What to call it, to know it again." example:"laptop"`
+		ExpiresInDays Days    `json:"expires_in_days,omitempty" doc:"After how many days the token ends; 90 where left out, null for never."`
+		Scopes        []Scope `json:"scopes,omitempty" nullable:"true" maxItems:"4" enum:"read,query,sync,admin" doc:"What it may be used for: read, query and sync where left out. admin has to be named, and needs the role km_admin or admin." example:"[\"read\",\"query\",\"sync\"]"`
 	}
 }
 
@@ -203,22 +213,49 @@ func (s *Server) tokenRoutes() {
 }
 
 func (s *Server) createToken(ctx context.Context, in *newTokenBody) (*newTokenAnswer, error) {
-	c := callerOf(ctx)
-	if c.Credential != credentialSession {
-		return nil, fault.New(fault.Forbidden, "a personal access token cannot make tokens: sign in first")
-	}
-	name := strings.TrimSpace(in.Body.Name)
-	if name == "" {
-		return nil, fault.New(fault.Invalid, "the token needs a name")
-	}
-	t, err := s.identity.CreateToken(ctx, c, name, in.Body.ExpiresInDays.value(), []Scope{ScopeRead, ScopeQuery, ScopeSync})
+	t, err := s.makeToken(ctx, in.Body.Name, in.Body.ExpiresInDays.value(), in.Body.Scopes)
 	return &newTokenAnswer{Body: t}, err
+}
+
+// defaultScopes are those of a token that names none.
+var defaultScopes = []Scope{ScopeRead, ScopeQuery, ScopeSync}
+
+// makeToken makes a token for the caller, who signed in.
+func (s *Server) makeToken(ctx context.Context, name string, days *int, scopes []Scope) (NewToken, error) {
+	c := callerOf(ctx)
+	if name = strings.TrimSpace(name); name == "" {
+		return NewToken{}, fault.New(fault.Invalid, "the token needs a name")
+	}
+	if len(scopes) == 0 {
+		scopes = defaultScopes
+	}
+	var sorted []Scope
+	for _, known := range Scopes {
+		if slices.Contains(scopes, known) {
+			sorted = append(sorted, known)
+		}
+	}
+	for _, scope := range scopes {
+		if !slices.Contains(Scopes, scope) {
+			return NewToken{}, fault.New(fault.Invalid, "there is no scope %.40q: use read, query, sync or admin", scope)
+		}
+	}
+	if slices.Contains(sorted, ScopeAdmin) && !Curator.passes(c.Role) {
+		return NewToken{}, fault.New(fault.Forbidden, "a token with the scope admin needs the role km_admin or admin: leave it out")
+	}
+	noteParam(ctx, "name", clip(name, 200))
+	noteParam(ctx, "scopes", sorted)
+	t, err := s.identity.CreateToken(ctx, c, name, days, sorted)
+	if err == nil {
+		noteResource(ctx, "token", t.ID)
+	}
+	return t, err
 }
 
 func (s *Server) listTokens(ctx context.Context, _ *none) (*tokensAnswer, error) {
 	list, err := s.identity.Tokens(ctx, callerOf(ctx).UserID)
 	for i := range list {
-		list[i].UserID, list[i].UserEmail, list[i].LastUsedIP = "", "", ""
+		list[i].UserID, list[i].UserEmail = "", ""
 	}
 	return &tokensAnswer{Body: orEmpty(list)}, err
 }
@@ -240,6 +277,7 @@ func (s *Server) getToken(ctx context.Context, in *byID) (*tokenAnswer, error) {
 
 func (s *Server) revokeToken(ctx context.Context, in *byID) (*none, error) {
 	c := callerOf(ctx)
+	noteResource(ctx, "token", in.ID)
 	return nil, s.identity.RevokeToken(ctx, c, c.UserID, in.ID)
 }
 
@@ -249,6 +287,7 @@ func (s *Server) listAllTokens(ctx context.Context, _ *none) (*tokensAnswer, err
 }
 
 func (s *Server) revokeAnyToken(ctx context.Context, in *byID) (*none, error) {
+	noteResource(ctx, "token", in.ID)
 	return nil, s.identity.RevokeToken(ctx, callerOf(ctx), "", in.ID)
 }
 

@@ -49,6 +49,10 @@ var pagePaths = []string{"/docs", "/openapi.json", "/openapi.yaml", "/static/sty
 // renderPages makes every page and the OpenAPI document.
 func (s *Server) renderPages() error {
 	s.describe()
+	var err error
+	if s.templates, err = parsePages(); err != nil {
+		return err
+	}
 	s.page = pages{}
 	for path, file := range map[string]struct{ name, mediaType string }{
 		"/docs":             {"docs.html", "text/html; charset=utf-8"},

@@ -29,6 +29,9 @@ type Problem struct {
 	RequestID string         `json:"request_id,omitempty" doc:"Names this request in the log of the server; also in the header X-Request-Id." example:"01J9ZC3Y6V"`
 	Errors    []ProblemField `json:"errors,omitempty" doc:"With status 422: each value that was refused."`
 
+	// Code is the error code of OAuth 2.0 that clients of the device flow read.
+	Code string `json:"error,omitempty" doc:"Polling for a device's session alone: authorization_pending, slow_down, access_denied or expired_token (RFC 8628, section 3.5)."`
+
 	retryAfter time.Duration
 	header     http.Header
 }

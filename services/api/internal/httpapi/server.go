@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"net"
 	"net/http"
 	"net/url"
@@ -44,6 +45,8 @@ type Config struct {
 	Log zerolog.Logger
 	// PublicURL is where people reach this installation; empty means that links are relative.
 	PublicURL string
+	// CORSOrigins are the origins whose pages may read answers, such as https://app.example.com; none by default.
+	CORSOrigins []string
 	// Proxies are the networks whose X-Forwarded-For is believed; none by default.
 	Proxies []*net.IPNet
 	Limits  Limits
@@ -84,14 +87,17 @@ type Server struct {
 	log        zerolog.Logger
 	publicURL  string
 	publicHost string
-	proxies    []*net.IPNet
-	limits     Limits
-	build      service.Build
-	schema     int
-	configured atomic.Pointer[service.Instance]
-	started    time.Time
-	registry   *prometheus.Registry
-	metrics    metrics
+	// publicOrigin is the scheme and host of the public URL; origins are those that CORS lets in.
+	publicOrigin string
+	origins      []string
+	proxies      []*net.IPNet
+	limits       Limits
+	build        service.Build
+	schema       int
+	configured   atomic.Pointer[service.Instance]
+	started      time.Time
+	registry     *prometheus.Registry
+	metrics      metrics
 
 	published *published.Store
 	identity  Identity
@@ -120,7 +126,9 @@ type Server struct {
 	doors   map[string]door // "METHOD /pattern" of the router → its door
 	handler http.Handler
 	page    pages
-	landing atomic.Pointer[document]
+	// templates are the pages that differ from request to request, by name.
+	templates map[string]*template.Template
+	landing   atomic.Pointer[document]
 }
 
 type metrics struct {
@@ -168,12 +176,20 @@ func New(c Config) (*Server, error) {
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			return nil, fault.New(fault.Invalid, "AGNES_PUBLIC_URL must be an address such as https://agnes.example.com")
 		}
-		s.publicURL, s.publicHost = strings.TrimRight(c.PublicURL, "/"), u.Host
+		s.publicURL, s.publicHost, s.publicOrigin = strings.TrimRight(c.PublicURL, "/"), u.Host, u.Scheme+"://"+u.Host
 	}
+	if err := checkOrigins(c.CORSOrigins); err != nil {
+		return nil, err
+	}
+	s.origins = c.CORSOrigins
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) {
-		if !c.Response().Committed {
+		switch {
+		case c.Response().Committed:
+		case infoOf(c.Request().Context()).door.html:
+			s.writeFailure(c.Response(), c.Request(), err)
+		default:
 			writeProblem(c.Response(), c.Request(), err)
 		}
 	}
