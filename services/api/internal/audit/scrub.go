@@ -1,0 +1,133 @@
+package audit
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+)
+
+// removed stands where a secret stood.
+const removed = "[removed]"
+
+// secretWords are words that a secret follows.
+const secretWords = `(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|secret[_-]?key|private[_-]?key|signature|sig|authorization|cookie)`
+
+// scrubbers find secrets in a text, each looked for only where the lower-case text holds one of its hints.
+var scrubbers = []struct {
+	hints []string
+	find  *regexp.Regexp
+	put   string
+}{
+	{[]string{"private key"}, regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`), removed},
+	{[]string{"eyj"}, regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*`), removed},
+	{[]string{"agnes_"}, regexp.MustCompile(`agnes_[A-Za-z0-9]*_?[A-Za-z0-9_-]{16,}`), removed},
+	{[]string{"gho_", "ghp_", "ghs_", "ghu_", "ghr_", "akia", "asia", "xox", "sk-", "aiza"}, regexp.MustCompile(`\b(?:gh[opsur]_[A-Za-z0-9]{16,}|A[KS]IA[0-9A-Z]{12,}|xox[a-z]-[A-Za-z0-9-]{8,}|sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{20,})`), removed},
+	{[]string{"://"}, regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^/\s@'"]*@`), "${1}" + removed + "@"},
+	{[]string{"bearer", "basic", "negotiate"}, regexp.MustCompile(`(?i)\b(bearer|basic|negotiate)\s+[A-Za-z0-9._~+/=-]{6,}`), "${1} " + removed},
+	{[]string{"passw", "passphrase", "pwd", "secret", "token", "key", "sig", "authorization", "cookie"},
+		regexp.MustCompile(`(?i)(\b` + secretWords + `["']?)(\s*(?:=|:|=>)\s*)(?:'(?:[^']|'')*'?|"(?:[^"\\]|\\.)*"?|\$\$[\s\S]*?\$\$|[^\s,;&)}\]'"]+)`), "${1}${2}" + removed},
+	{[]string{"passw", "passphrase", "pwd", "secret", "token", "key"},
+		regexp.MustCompile(`(?i)(\b(?:` + secretWords + `|key_id))(\s+)(?:'(?:[^']|'')*'?|\$\$[\s\S]*?\$\$)`), "${1}${2}" + removed},
+}
+
+// Scrub gives the text without what looks like a secret: passwords and tokens behind their names,
+// signed tokens, keys of well-known services, private keys, and what a URL carries before the @.
+func Scrub(text string) string {
+	if len(text) < 6 {
+		return text
+	}
+	lower := strings.ToLower(text)
+	for _, s := range scrubbers {
+		for _, hint := range s.hints {
+			if strings.Contains(lower, hint) {
+				text = s.find.ReplaceAllString(text, s.put)
+				break
+			}
+		}
+	}
+	return text
+}
+
+// secretKey finds names of members whose values are secrets whatever they look like.
+var secretKey = regexp.MustCompile(`(?i)\A` + secretWords + `\z`)
+
+// Bounds of what one record may hold, so that nobody can fill the disk with one request.
+const (
+	maxText   = 10 << 10
+	maxParams = 64 << 10
+	maxField  = 1 << 10
+)
+
+// clean bounds an entry and takes secrets out of it, whoever wrote it.
+func clean(m *agnesv1.AuditRecorded) {
+	for _, field := range []*string{
+		&m.Actor, &m.ActorEmail, &m.Action, &m.Resource, &m.Result, &m.RemoteAddress, &m.Credential, &m.CredentialId, &m.RequestId, &m.UserAgent, &m.Service,
+	} {
+		*field = Scrub(clip(*field, maxField))
+	}
+	if m.GetParams() == nil {
+		return
+	}
+	cleanStruct(m.Params)
+	if raw, err := m.Params.MarshalJSON(); err != nil || len(raw) > maxParams {
+		m.Params = &structpb.Struct{Fields: map[string]*structpb.Value{
+			"clipped": structpb.NewStringValue(strings.ToValidUTF8(string(raw[:min(len(raw), maxText)]), "")),
+		}}
+	}
+}
+
+func cleanStruct(s *structpb.Struct) {
+	for key, value := range s.GetFields() {
+		if secretKey.MatchString(key) {
+			if _, text := value.GetKind().(*structpb.Value_StringValue); text && value.GetStringValue() != "" {
+				s.Fields[key] = structpb.NewStringValue(removed)
+				continue
+			}
+		}
+		cleanValue(value)
+	}
+}
+
+func cleanValue(v *structpb.Value) {
+	switch kind := v.GetKind().(type) {
+	case *structpb.Value_StringValue:
+		kind.StringValue = Scrub(clip(kind.StringValue, maxText))
+	case *structpb.Value_ListValue:
+		for _, one := range kind.ListValue.GetValues() {
+			cleanValue(one)
+		}
+	case *structpb.Value_StructValue:
+		cleanStruct(kind.StructValue)
+	}
+}
+
+// clip bounds a text and makes it valid UTF-8, as the bus wants it.
+func clip(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+// Params turns what handlers noted into what an event carries.
+func Params(m map[string]any) (*structpb.Struct, error) {
+	if len(m) == 0 {
+		return nil, nil //nolint:nilnil // no params is a message of its own
+	}
+	if s, err := structpb.NewStruct(m); err == nil {
+		return s, nil
+	}
+	raw, err := json.Marshal(m) // lists and times of Go
+	if err != nil {
+		return nil, err
+	}
+	var plain map[string]any
+	if err := json.Unmarshal(raw, &plain); err != nil {
+		return nil, err
+	}
+	return structpb.NewStruct(plain)
+}
