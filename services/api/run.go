@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -30,6 +32,10 @@ type Config struct {
 	// Proxies are believed when they say whom they speak for.
 	Proxies []string `envconfig:"AGNES_TRUSTED_PROXIES" desc:"networks whose X-Forwarded-For is believed, such as 10.0.0.0/8"`
 
+	// CORSOrigins are closed by default: pages elsewhere may read nothing.
+	CORSOrigins []string `envconfig:"AGNES_CORS_ORIGINS" desc:"origins whose pages may read answers, with a token and never with a cookie, such as https://app.example.com"`
+	OldOrigins  []string `envconfig:"CORS_ORIGINS" desc:"the earlier name of AGNES_CORS_ORIGINS; both count"`
+
 	JWTSecret     string        `envconfig:"JWT_SECRET_KEY" desc:"signs sessions and tokens; made at the first start if empty"`
 	SeedEmail     string        `envconfig:"SEED_ADMIN_EMAIL" desc:"the first administrator, made at the first start"`
 	SeedPassword  string        `envconfig:"SEED_ADMIN_PASSWORD" desc:"their password; one that is set already is never changed"`
@@ -44,6 +50,9 @@ type Config struct {
 
 	// Rates bound how often one account and one address may do what costs or can be guessed.
 	Rates
+	UploadLimits
+	// PrivateURLs are exceptions: what an administrator enters must not reach into the network of the server.
+	PrivateURLs []string `envconfig:"AGNES_ALLOW_PRIVATE_URLS" desc:"hosts or networks inside private networks that configured URLs may name, such as keboola.example.internal or 10.1.0.0/16"`
 
 	JiraWebhookURL string `envconfig:"AGNES_JIRA_WEBHOOK_URL" desc:"where /webhooks/jira is passed on to"`
 	WSGatewayURL   string `envconfig:"AGNES_WS_GATEWAY_URL" desc:"where /ws is passed on to"`
@@ -168,6 +177,17 @@ func (h *house) serve(ctx context.Context, listener net.Listener) error {
 		log.Warn().Err(err).Msg("not everything ended in time; what was left is done again at the next start")
 	}
 	return nil
+}
+
+// origins that CORS lets in, under either name.
+func (c Config) origins() []string {
+	var list []string
+	for _, o := range slices.Concat(c.CORSOrigins, c.OldOrigins) {
+		if o = strings.TrimRight(strings.TrimSpace(o), "/"); o != "" {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // limits of the routes.

@@ -40,12 +40,12 @@ func (s *Server) passwordPages() {
 	s.formRoute(door{gate: Public, audit: "signin.password", limit: LimitSignIn}, "/auth/password/login/web", s.passwordForm)
 	s.formRoute(door{gate: User, scope: ScopeAny, page: true, audit: "session.end"}, "/logout/web", s.logoutForm)
 
-	s.pageRoute(open, "/auth/password/reset", s.newPasswordPage(false))
-	s.formRoute(door{gate: Public, audit: "link.reset", limit: LimitLinks}, "/auth/password/reset", s.resetForm)
-	s.formRoute(door{gate: Public, audit: "signin.reset", limit: LimitSignIn}, "/auth/password/reset/confirm", s.newPasswordForm(false))
-	s.pageRoute(open, "/auth/password/setup", s.newPasswordPage(true))
-	s.formRoute(door{gate: Public, audit: "link.setup", limit: LimitLinks}, "/auth/password/setup/request", s.setupForm)
-	s.formRoute(door{gate: Public, audit: "signin.setup", limit: LimitSignIn}, "/auth/password/setup/confirm", s.newPasswordForm(true))
+	s.pageRoute(open, resetPath, s.newPasswordPage(false))
+	s.formRoute(door{gate: Public, audit: "link.reset", limit: LimitLinks}, resetPath, s.resetForm)
+	s.formRoute(door{gate: Public, audit: "signin.reset", limit: LimitSignIn}, resetPath+"/confirm", s.newPasswordForm(false))
+	s.pageRoute(open, setupPath, s.newPasswordPage(true))
+	s.formRoute(door{gate: Public, audit: "link.setup", limit: LimitLinks}, setupPath+"/request", s.setupForm)
+	s.formRoute(door{gate: Public, audit: "signin.setup", limit: LimitSignIn}, setupPath+"/confirm", s.newPasswordForm(true))
 }
 
 // linkPages are signing in by a mailed link.
@@ -136,10 +136,10 @@ func (s *Server) newPasswordPage(setup bool) pageHandler {
 }
 
 func newPassword(setup bool, f form) reply {
-	d := newPasswordData{Action: "/auth/password/reset/confirm", Email: f.email(), Token: f.Get("token"), Setup: setup, Name: f.Get("name")}
+	d := newPasswordData{Action: resetPath + "/confirm", Email: f.email(), Token: f.Get("token"), Setup: setup, Name: f.Get("name")}
 	out := reply{page: "new-password", title: "Choose a new password"}
 	if setup {
-		d.Action, out.title = "/auth/password/setup/confirm", "Choose your password"
+		d.Action, out.title = setupPath+"/confirm", "Choose your password"
 	}
 	out.data = d
 	return out

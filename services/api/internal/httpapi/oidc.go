@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"strings"
 
-
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
@@ -123,4 +122,3 @@ var signInErrors = map[string]string{
 	"oauth_failed":       "The sign-in at the provider did not work. Try again.",
 	"unavailable":        "The provider cannot be reached at the moment. Try again later, or sign in another way.",
 }
-

@@ -83,27 +83,53 @@ func (s *Server) renderPages() error {
 	return s.renderLanding()
 }
 
-// renderLanding makes the one page that changes while the server runs: it shows the installation's name.
+// renderLanding makes the start page as strangers see it. It shows the installation's name, which can
+// change while the server runs.
 func (s *Server) renderLanding() error {
 	t, err := template.ParseFS(pageFiles, "pages/index.html")
 	if err != nil {
-		return fmt.Errorf("landing page: %w", err)
+		return fmt.Errorf("start page: %w", err)
 	}
-	var body bytes.Buffer
-	err = t.Execute(&body, map[string]string{"Name": s.instance().Name, "Server": s.publicURL, "Version": s.build.Version})
+	body, err := s.landingFor(t, "")
 	if err != nil {
-		return fmt.Errorf("landing page: %w", err)
+		return err
 	}
-	page := newDocument("text/html; charset=utf-8", body.Bytes())
+	page := newDocument("text/html; charset=utf-8", body)
+	s.start.Store(t)
 	s.landing.Store(&page)
 	return nil
 }
 
+// landingFor makes the start page as a user sees it, who is named by their e-mail address.
+func (s *Server) landingFor(t *template.Template, who string) ([]byte, error) {
+	var body bytes.Buffer
+	err := t.Execute(&body, map[string]string{"Name": s.instance().Name, "Server": s.publicURL, "Version": s.build.Version, "Who": who})
+	if err != nil {
+		return nil, fmt.Errorf("start page: %w", err)
+	}
+	return body.Bytes(), nil
+}
+
+// startPage greets those who are signed in, and shows everybody else the same document.
+func (s *Server) startPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Cookie, Authorization")
+	c, in := s.known(r)
+	if !in {
+		s.landing.Load().ServeHTTP(w, r)
+		return
+	}
+	body, err := s.landingFor(s.start.Load(), c.Email)
+	if err != nil {
+		writeProblem(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(body) // the client may have left
+}
+
 // pageRoutes serves the documents.
 func (s *Server) pageRoutes() {
-	s.raw(Public, http.MethodGet, "/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.landing.Load().ServeHTTP(w, r)
-	}))
+	s.raw(Public, http.MethodGet, "/", http.HandlerFunc(s.startPage))
 	for _, path := range pagePaths {
 		s.raw(Public, http.MethodGet, path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.page[path].ServeHTTP(w, r)

@@ -129,6 +129,7 @@ type Server struct {
 	// templates are the pages that differ from request to request, by name.
 	templates map[string]*template.Template
 	landing   atomic.Pointer[document]
+	start     atomic.Pointer[template.Template]
 }
 
 type metrics struct {
