@@ -51,6 +51,9 @@ func (s *Server) gated(next echo.HandlerFunc) echo.HandlerFunc {
 			return fault.New(fault.Forbidden, "this path is closed")
 		}
 		info.route, info.door, info.began = c.Path(), d, time.Now()
+		if err := s.tooLong(r); err != nil {
+			return err
+		}
 		if err := s.pass(r, d); err != nil {
 			if d.page && fault.Is(err, fault.Unauthenticated) {
 				return c.Redirect(http.StatusSeeOther, withNext(loginPath, s.wayBack(r, c.Path())))

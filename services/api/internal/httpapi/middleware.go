@@ -142,7 +142,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 			}
 		}()
 		if r.Body != nil {
-			r.Body = http.MaxBytesReader(rec, r.Body, s.limits.MaxBody)
+			r.Body = http.MaxBytesReader(rec, r.Body, s.bodyLimit(r))
 		}
 		if s.cors(rec, r) {
 			return
@@ -158,7 +158,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 // streams tells the paths that are never compressed and never wrapped: parts are compressed already,
 // and an answer that is streamed must not wait in a buffer.
 func streams(path string) bool {
-	return strings.HasPrefix(path, "/api/data/") || path == "/api/query" || strings.HasPrefix(path, "/ws")
+	return strings.HasPrefix(path, "/api/data/") || path == "/api/query" || strings.HasPrefix(path, "/ws") || strings.HasPrefix(path, "/api/upload")
 }
 
 func compressJSON(h http.Handler) http.Handler {

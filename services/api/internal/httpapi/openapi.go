@@ -20,6 +20,9 @@ const (
 	tagAdmin  = "Registry and sources"
 	tagPeople = "Users and permissions"
 	tagOps    = "Operations"
+
+	tagUploads = "Uploads"
+	tagConfig  = "Configuration"
 )
 
 const description = `Agnes lands data from many sources, publishes it as immutable versions, and serves it: as SQL, and as files to keep a copy of.
@@ -51,6 +54,8 @@ func (s *Server) openAPI() huma.Config {
 				{Name: tagSync, Description: "Have sources extracted, and follow how that goes."},
 				{Name: tagAdmin, Description: "What is extracted, from where, and when."},
 				{Name: tagPeople, Description: "Who may sign in, and what they may read."},
+				{Name: tagUploads, Description: "Files that users send: sessions and artifacts of their work, and notes for assistants."},
+				{Name: tagConfig, Description: "What the installation is called, where its data comes from, and who may sign up."},
 				{Name: tagOps, Description: "Health, versions, and events that nobody could handle."},
 			},
 		},
@@ -133,6 +138,9 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 		operation.Extensions["x-scope"] = string(d.scope)
 	}
 	statuses = append(statuses, http.StatusTooManyRequests) // everything is counted; at least where the credential does not hold
+	if o.method != http.MethodGet && o.method != http.MethodHead {
+		statuses = append(statuses, http.StatusRequestEntityTooLarge) // a body that announces too much is not read
+	}
 	if _, ok := typeOf[I]().FieldByName("Body"); ok {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)
 	}
