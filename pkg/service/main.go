@@ -4,6 +4,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,10 @@ func start[C any](name string, args []string, stdout, stderr io.Writer, run func
 		}
 		_, _ = fmt.Fprintf(stderr, "%s: unknown argument %q; it is configured by environment variables, see %s --help\n", name, args[0], name)
 		return 2
+	}
+	if _, err := ApplyOverlay(cmp.Or(os.Getenv("DATA_DIR"), "./data")); err != nil {
+		// A service that may not read the secrets of others goes on without them.
+		_, _ = fmt.Fprintf(stderr, "%s: %v; going on without it\n", name, err)
 	}
 	if err := LoadEnv(&cfg); err != nil {
 		_, _ = fmt.Fprintf(stderr, "%s: %v; see %s --help\n", name, err, name)

@@ -48,6 +48,9 @@ func Run(ctx context.Context, cfg Config) error {
 		return fault.New(fault.Conflict, "another agnes runs on DATA_DIR %s: stop it, or use another folder", cfg.DataDir)
 	}
 	defer unlock()
+	if _, err := service.ApplyOverlay(cfg.DataDir); err != nil {
+		return err
+	}
 	bus, err := embedded.Start(ctx, embedded.Config{
 		StoreDir: filepath.Join(cfg.DataDir, "nats"), Listen: cfg.NATSListen, Token: cfg.NATSToken, SyncAlways: true,
 	})
