@@ -53,7 +53,7 @@ func checkUsers(t *testing.T, s *state.Store, version int) {
 			t.Error("a deactivated user is active")
 		}
 	}
-	grants := must[[]state.Permission](t)(s.Permissions.List(t.Context(), "u2"))
+	grants := grantsOf(t, s, "u2")
 	if len(grants) != 2 || grants[0].Dataset != "orders" || grants[0].Access != "read" || grants[1].Access != "none" {
 		t.Errorf("grants %+v", grants)
 	}
@@ -260,7 +260,7 @@ func TestTrap_O1_AddressesThatDifferInCaseAreOneLogin(t *testing.T) {
 			t.Errorf("user %s is lost: %v", id, err)
 		}
 	}
-	if grants := must[[]state.Permission](t)(s.Permissions.List(t.Context(), "newer")); len(grants) != 1 {
+	if grants := grantsOf(t, s, "newer"); len(grants) != 1 {
 		t.Errorf("grants of the shadowed user: %v", grants)
 	}
 	if _, err := s.Users.Create(t.Context(), state.User{Email: "aNN@example.com", Role: state.RoleViewer}); !fault.Is(err, fault.Conflict) {

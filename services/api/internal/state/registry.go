@@ -289,8 +289,10 @@ func (r *Registry) Delete(ctx context.Context, id string) (RegisteredTable, erro
 		if t, err = one(ctx, tx, errNotRegistered, scanTable, selectRegistry+" WHERE id = $1", id); err != nil {
 			return err
 		}
-		if _, err = tx.ExecContext(ctx, "DELETE FROM dataset_permissions WHERE dataset = $1", id); err != nil {
-			return err
+		for _, grants := range []string{"dataset_permissions", "group_permissions"} {
+			if _, err = tx.ExecContext(ctx, "DELETE FROM "+grants+" WHERE dataset = $1", id); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM table_registry WHERE id = $1", id)
 		return err

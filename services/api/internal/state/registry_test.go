@@ -63,7 +63,7 @@ func TestTrap_P1_OneRowPerTable(t *testing.T) {
 	if later := must[state.RegisteredTable](t)(register("hr", "orders")); later.ID != "orders" {
 		t.Errorf("the id is free again, and it is %s", later.ID)
 	}
-	if grants := must[[]state.Permission](t)(s.Permissions.List(t.Context(), "")); len(grants) != 0 {
+	if grants := grantsOf(t, s, ""); len(grants) != 0 {
 		t.Errorf("a grant of a removed table opens the next one of its name: %v", grants)
 	}
 }
@@ -187,16 +187,16 @@ func TestGrantsAreChecked(t *testing.T) {
 			t.Errorf("dataset %q: %v", dataset, err)
 		}
 	}
-	list := must[[]state.Permission](t)(s.Permissions.List(t.Context(), ann.ID))
+	list := grantsOf(t, s, ann.ID)
 	if len(list) != 2 || list[0].Access != "none" {
 		t.Errorf("grants %v", list)
 	}
 	for range 2 {
-		if err := s.Permissions.Revoke(t.Context(), ann.ID, "orders"); err != nil {
+		if err := s.Permissions.Revoke(t.Context(), state.Permission{UserID: ann.ID, Dataset: "orders"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if list := must[[]state.Permission](t)(s.Permissions.List(t.Context(), ann.ID)); len(list) != 1 {
+	if list := grantsOf(t, s, ann.ID); len(list) != 1 {
 		t.Errorf("grants %v", list)
 	}
 }

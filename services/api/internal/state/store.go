@@ -72,6 +72,12 @@ type Store struct {
 	Sessions    *Sessions
 	Registry    *Registry
 	Permissions *Permissions
+	Groups      *Groups
+	Requests    *Requests
+	Preferences *Preferences
+	OneTimes    *OneTimes
+	Devices     *DeviceGrants
+	Accounts    *OIDCAccounts
 	Sync        *SyncState
 	Runs        *Runs
 	Settings    *Settings
@@ -96,6 +102,8 @@ type Store struct {
 	// last export of this process, 0 before that.
 	changes, exported atomic.Uint64
 	access, identity  atomic.Uint64
+	everybody         atomic.Uint64 // changes of identity that no user is named for
+	owners            *owners
 	probes            probes
 
 	closing context.CancelFunc
@@ -121,7 +129,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		opts: opts, dir: dir, unlock: unlock, log: *zerolog.Ctx(ctx),
+		opts: opts, dir: dir, unlock: unlock, log: *zerolog.Ctx(ctx), owners: newOwners(),
 		writing: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 	}
 	if err := s.open(ctx); err != nil {
@@ -164,6 +172,12 @@ func (s *Store) repositories() {
 	s.Sessions = &Sessions{s}
 	s.Registry = &Registry{s}
 	s.Permissions = &Permissions{s}
+	s.Groups = &Groups{s}
+	s.Requests = &Requests{s}
+	s.Preferences = &Preferences{s}
+	s.OneTimes = &OneTimes{s}
+	s.Devices = &DeviceGrants{s}
+	s.Accounts = &OIDCAccounts{s}
 	s.Sync = &SyncState{s}
 	s.Runs = &Runs{s}
 	s.Settings = &Settings{s}
@@ -221,8 +235,9 @@ func (s *Store) Version() int { return currentVersion() }
 // Migrated tells what opening the state changed.
 func (s *Store) Migrated() Migration { return s.migration }
 
-// AccessGeneration grows with every change of the registry, the grants, or who a user is. A cache of
-// access rules that was filled at another generation is stale.
+// AccessGeneration grows with every change of the registry, the grants, or the groups. Access rules that
+// were read at an earlier generation are stale; read it before them. A role is no rule: it is the
+// caller's, and IdentityGeneration grows with it.
 func (s *Store) AccessGeneration() uint64 { return s.access.Load() }
 
 // IdentityGeneration grows with every change of a user or a credential. Read it before the rows: what
@@ -236,7 +251,7 @@ func (s *Store) now() time.Time { return s.opts.Now().UTC().Truncate(time.Micros
 type touch uint8
 
 const (
-	touchesAccess   touch = 1 << iota // access rules
+	touchesAccess   touch = 1 << iota // registry, grants, groups
 	touchesIdentity                   // users and credentials
 	touchesNothing  touch = 0         // neither
 	touchesTrifle   touch = 1 << 7    // not worth an export: the canary, the time of a last use
@@ -261,8 +276,9 @@ func (s *Store) write(ctx context.Context, what touch, work func(ctx context.Con
 	}
 	if what&touchesIdentity != 0 {
 		s.identity.Add(1)
+		s.everybody.Add(1)
 	}
-	if what&(touchesIdentity|touchesAccess) != 0 {
+	if what&touchesAccess != 0 {
 		s.access.Add(1)
 	}
 	if what&touchesTrifle == 0 {

@@ -145,7 +145,7 @@ func createUser(ctx context.Context, tx *sql.Tx, u User, now time.Time) (User, e
 	return u, nil
 }
 
-// Update changes a user. Deactivating ends their sessions. fault.Conflict where no active
+// Update changes a user. Deactivating ends their sessions and spoils their links. fault.Conflict where no active
 // administrator would be left.
 func (r *Users) Update(ctx context.Context, id string, c UserChange) (User, error) {
 	if c.Role != nil {
@@ -154,7 +154,7 @@ func (r *Users) Update(ctx context.Context, id string, c UserChange) (User, erro
 		}
 	}
 	var u User
-	err := r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := r.s.writeOwned(ctx, &id, touchesNothing, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if u, err = one(ctx, tx, errNoUser, scanUser, selectUsers+" WHERE u.id = $1", id); err != nil {
 			return err
 		}
@@ -168,6 +168,9 @@ func (r *Users) Update(ctx context.Context, id string, c UserChange) (User, erro
 		_, err = tx.ExecContext(ctx, `UPDATE users SET name = $1, role = $2, active = $3, deactivated_at = $4, deactivated_by = $5, updated_at = $6 WHERE id = $7`,
 			orNull(u.Name), u.Role, u.Active, timeOrNull(u.DeactivatedAt), orNull(u.DeactivatedBy), u.UpdatedAt, id)
 		if err != nil || u.Active {
+			return err
+		}
+		if err := spoilLinks(ctx, tx, id, r.s.now()); err != nil {
 			return err
 		}
 		return revokeSessions(ctx, tx, id, "", r.s.now())
@@ -205,21 +208,23 @@ func notLastAdmin(ctx context.Context, tx *sql.Tx, id string) error {
 }
 
 // SetPassword replaces a password hash, ends the user's sessions but the one that is named (empty:
-// all), spoils links for setting a password, and closes the bootstrap.
+// all), spoils all their links, and closes the bootstrap.
 func (r *Users) SetPassword(ctx context.Context, id, hash, keepSession string) error {
-	return r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writeOwned(ctx, &id, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
 		return setPassword(ctx, tx, id, hash, keepSession, r.s.now())
 	})
 }
 
 func setPassword(ctx context.Context, tx *sql.Tx, id, hash, keepSession string, now time.Time) error {
-	done, err := tx.ExecContext(ctx, `UPDATE users SET password_hash = $1, setup_token = NULL, setup_token_created = NULL,
-		reset_token = NULL, reset_token_created = NULL, updated_at = $2 WHERE id = $3`, hash, now, id)
+	done, err := tx.ExecContext(ctx, "UPDATE users SET password_hash = $1, updated_at = $2 WHERE id = $3", hash, now, id)
 	if err != nil {
 		return err
 	}
 	if n, err := done.RowsAffected(); err != nil || n == 0 {
 		return noneOr(err, errNoUser)
+	}
+	if err := spoilLinks(ctx, tx, id, now); err != nil {
+		return err
 	}
 	if err := revokeSessions(ctx, tx, id, keepSession, now); err != nil {
 		return err
@@ -235,10 +240,10 @@ func noneOr(err, missing error) error {
 	return missing
 }
 
-// Delete removes a user with their credentials, grants, requests and links. fault.Conflict for the
+// Delete removes a user with their credentials, grants, memberships, requests and links. fault.Conflict for the
 // last active administrator. Where another user was shadowed by this one's address, it becomes theirs.
 func (r *Users) Delete(ctx context.Context, id string) error {
-	return r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.write(ctx, touchesIdentity|touchesAccess, func(ctx context.Context, tx *sql.Tx) error {
 		u, err := one(ctx, tx, errNoUser, scanUser, selectUsers+" WHERE u.id = $1", id)
 		if err != nil {
 			return err
@@ -248,7 +253,7 @@ func (r *Users) Delete(ctx context.Context, id string) error {
 				return err
 			}
 		}
-		for _, table := range []string{"sessions", "personal_access_tokens", "dataset_permissions", "access_requests", "user_sync_settings", "telegram_links", "knowledge_votes"} {
+		for _, table := range []string{"sessions", "personal_access_tokens", "dataset_permissions", "access_requests", "user_sync_settings", "telegram_links", "knowledge_votes", "group_members", "one_time_tokens", "device_grants", "oidc_accounts"} {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE user_id = $1", id); err != nil {
 				return err
 			}

@@ -116,7 +116,7 @@ func TestDeletedUserLeavesNothingThatOpens(t *testing.T) {
 	if _, _, err := s.Tokens.WithOwner(t.Context(), "t"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("the token: %v", err)
 	}
-	if list := must[[]state.Permission](t)(s.Permissions.List(t.Context(), "")); len(list) != 0 {
+	if list := grantsOf(t, s, ""); len(list) != 0 {
 		t.Errorf("grants: %v", list)
 	}
 	again := addUser(t.Context(), t, s, "Ann@example.com", state.RoleViewer, "")

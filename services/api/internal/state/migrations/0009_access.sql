@@ -59,6 +59,8 @@ CREATE TABLE group_permissions (
     group_id VARCHAR NOT NULL,
     dataset VARCHAR NOT NULL,
     access VARCHAR NOT NULL,
+    granted_at TIMESTAMP,
+    granted_by VARCHAR,
     PRIMARY KEY (group_id, dataset)
 );
 
