@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,12 +22,14 @@ import (
 	"github.com/agnes-platform/agnes/services/api/internal/query"
 	"github.com/agnes-platform/agnes/services/api/internal/runs"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
+	"github.com/agnes-platform/agnes/services/api/internal/uploads"
 )
 
 // house is the running service: what Run wires together.
 type house struct {
 	cfg      Config
-	instance *service.Instance
+	instance *service.Instance                // as it was at the start
+	live     atomic.Pointer[service.Instance] // as it is configured now
 	state    *state.Store
 	bus      *event.Bus
 	metrics  *prometheus.Registry
@@ -38,6 +41,7 @@ type house struct {
 	tracker   *runs.Tracker
 	engine    *query.Engine
 	server    *httpapi.Server
+	uploads   *uploads.Store
 
 	changed       chan struct{} // holds a token while a snapshot waits to be settled
 	subscriptions []*event.Subscription
@@ -48,6 +52,7 @@ type house struct {
 
 // build makes every part, in the order in which they need each other.
 func (h *house) build(ctx context.Context) error {
+	h.live.Store(h.instance)
 	secret, err := identity.LoadSecret(h.cfg.DataDir, h.cfg.JWTSecret)
 	if err != nil {
 		return err
@@ -83,14 +88,28 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if h.uploads, err = h.cfg.openUploads(h.state); err != nil {
+		return err
+	}
 	return h.buildServer(ctx)
 }
 
 // sources are the configured ones, for the runs.
 func (h *house) sources() []runs.Configured {
-	list := make([]runs.Configured, len(h.instance.Sources))
-	for i, s := range h.instance.Sources {
+	configured := h.live.Load().Sources
+	list := make([]runs.Configured, len(configured))
+	for i, s := range configured {
 		list[i] = runs.Configured{Name: s.Name, Type: s.Type}
+	}
+	return list
+}
+
+// sourceNames are those of the configured sources, for grants.
+func (h *house) sourceNames() []string {
+	configured := h.live.Load().Sources
+	list := make([]string, len(configured))
+	for i, s := range configured {
+		list[i] = s.Name
 	}
 	return list
 }
@@ -104,13 +123,20 @@ func (h *house) buildServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	granting := &granting{rules: access.New(access.StoreOf(h.state)), state: h.state, published: h.published, sources: h.sourceNames}
+	configurer, err := h.configurer()
+	if err != nil {
+		return err
+	}
 	h.server, err = httpapi.New(httpapi.Config{
-		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
+		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
-		Identity: people{h.identity}, Access: &granting{rules: access.New(access.StoreOf(h.state)), state: h.state},
+		Identity: people{h.identity}, Access: granting,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
-		Upstream: upstreams,
+		Upstream: upstreams, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
+		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go},
 		Limiter:  h.cfg.limiter(h.metrics),
+		Uploads:  h.uploads, Configurer: configurer,
 		Checks: []httpapi.Check{
 			{Name: "state", Do: h.state.Canary},
 			{Name: "bus", Do: h.bus.Ready},
@@ -246,6 +272,9 @@ func (h *house) close() {
 	_ = h.finish(time.Second) // nothing is left after an orderly end
 	if h.wholes != nil {
 		h.wholes.Close()
+	}
+	if h.uploads != nil {
+		_ = h.uploads.Close() // what is left goes with the next sweep
 	}
 	if h.engine != nil {
 		_ = h.engine.Close() // memory goes, and scratch with the next sweep at the latest

@@ -12,10 +12,37 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 	"github.com/agnes-platform/agnes/services/api/internal/access"
 	"github.com/agnes-platform/agnes/services/api/internal/identity"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
+
+// resolve gives what ann can read with a role, by rules that are hers alone.
+func resolve(tb testing.TB, role string, registry []state.RegisteredTable, given []state.Permission, all []access.Name) *access.Set {
+	tb.Helper()
+	return resolveRules(tb, role, state.Rules{Registry: registry, Grants: given}, all)
+}
+
+// rulesOf reads the same rules every time.
+func rulesOf(rules state.Rules) func(context.Context) (state.Rules, error) {
+	return func(context.Context) (state.Rules, error) { return rules, nil }
+}
+
+type fatal interface {
+	Fatal(args ...any)
+	Helper()
+}
+
+func resolveRules(tb fatal, role string, rules state.Rules, all []access.Name) *access.Set {
+	tb.Helper()
+	a := access.New(access.Store{Rules: rulesOf(rules), Generation: func() uint64 { return 1 }})
+	set, err := a.Readable(context.Background(), identity.Caller{UserID: "ann", Role: role}, access.Of(all))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return set
+}
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
@@ -85,7 +112,7 @@ func TestWhoMayReadWhat(t *testing.T) {
 		"a name with a dot":                        {state.RoleViewer, grants("hr.a.b"), []string{"hr.a.b", "shop.open"}},
 		"not published":                            {state.RoleViewer, grants("nowhere.table"), []string{"shop.open"}},
 	} {
-		got := access.Resolve(c.role, access.Rules{Registry: registry, Grants: c.grants}, all)
+		got := resolve(t, c.role, registry, c.grants, all)
 		if !slices.Equal(names(got), c.want) {
 			t.Errorf("%s: %v", name, names(got))
 		}
@@ -108,7 +135,7 @@ func TestTrap_P1_SecondRegistrationOpensNothing(t *testing.T) {
 		"an id that looks like a wildcard":            {[]state.RegisteredTable{row("crm.*", "z", "crm.*", "", false), row("x", "y", "x", "crm", false)}, grants("crm.*"), nil},
 		"a row without a source":                      {[]state.RegisteredTable{row("orders", "", "orders", "", true)}, grants("orders"), nil},
 	} {
-		got := access.Resolve(state.RoleViewer, access.Rules{Registry: c.registry, Grants: c.grants}, all)
+		got := resolve(t, state.RoleViewer, c.registry, c.grants, all)
 		if !slices.Equal(names(got), append([]string{}, c.want...)) {
 			t.Errorf("%s: %v", name, names(got))
 		}
@@ -117,29 +144,29 @@ func TestTrap_P1_SecondRegistrationOpensNothing(t *testing.T) {
 
 func TestFingerprintTellsSetsApart(t *testing.T) {
 	t.Parallel()
-	resolve := func(role string, g ...string) *access.Set {
-		return access.Resolve(role, access.Rules{Grants: grants(g...)}, published("a.x", "a.y", "b.x"))
+	of := func(role string, g ...string) *access.Set {
+		return resolve(t, role, nil, grants(g...), published("a.x", "a.y", "b.x"))
 	}
-	if resolve(state.RoleViewer, "a.x", "a.y", "b.x").Fingerprint() != resolve(state.RoleAdmin).Fingerprint() {
+	if of(state.RoleViewer, "a.x", "a.y", "b.x").Fingerprint() != of(state.RoleAdmin).Fingerprint() {
 		t.Error("equal sets differ")
 	}
-	if resolve(state.RoleViewer, "b.x", "a.x").Fingerprint() != resolve(state.RoleViewer, "a.x", "b.x", "b.x").Fingerprint() {
+	if of(state.RoleViewer, "b.x", "a.x").Fingerprint() != of(state.RoleViewer, "a.x", "b.x", "b.x").Fingerprint() {
 		t.Error("the order of grants matters")
 	}
 	seen := map[string]string{}
 	for _, g := range []string{"", "a.x", "a.y", "b.x", "a.*"} {
-		f := resolve(state.RoleViewer, g).Fingerprint()
+		f := of(state.RoleViewer, g).Fingerprint()
 		if other, there := seen[f]; there {
 			t.Errorf("%q and %q have one fingerprint", g, other)
 		}
 		seen[f] = g
 	}
 	var none *access.Set
-	if none.Allows("a", "x") || none.Len() != 0 || none.Fingerprint() != resolve(state.RoleViewer).Fingerprint() {
+	if none.Allows("a", "x") || none.Len() != 0 || none.Fingerprint() != of(state.RoleViewer).Fingerprint() {
 		t.Error("a nil set is not an empty one")
 	}
-	odd := access.Resolve(state.RoleAdmin, access.Rules{}, []access.Name{{Source: "a", Table: "x\n\"b\" y"}})
-	if odd.Fingerprint() == access.Resolve(state.RoleAdmin, access.Rules{}, []access.Name{{Source: "a", Table: "x"}, {Source: "b", Table: "y"}}).Fingerprint() {
+	odd := resolve(t, state.RoleAdmin, nil, nil, []access.Name{{Source: "a", Table: "x\n\"b\" y"}})
+	if odd.Fingerprint() == resolve(t, state.RoleAdmin, nil, nil, []access.Name{{Source: "a", Table: "x"}, {Source: "b", Table: "y"}}).Fingerprint() {
 		t.Error("a name can imitate another set")
 	}
 }
@@ -162,8 +189,8 @@ func TestGrantsOnlyAdd(t *testing.T) {
 		for range rapid.IntRange(0, 4).Draw(t, "grants") {
 			given = append(given, grants(word.Draw(t, "one")+rapid.SampledFrom([]string{"", ".*", ".b", "0"}).Draw(t, "suffix"))...)
 		}
-		without := access.Resolve(state.RoleViewer, access.Rules{Registry: registry}, all)
-		with := access.Resolve(state.RoleViewer, access.Rules{Registry: registry, Grants: given}, all)
+		without := resolveRules(t, state.RoleViewer, state.Rules{Registry: registry}, all)
+		with := resolveRules(t, state.RoleViewer, state.Rules{Registry: registry, Grants: given}, all)
 		for _, n := range without.Tables() {
 			if !with.Allows(n.Source, n.Table) {
 				t.Fatalf("a grant took %v away", n)
@@ -181,92 +208,176 @@ func TestGrantsOnlyAdd(t *testing.T) {
 func TestTrap_P3_RulesThatCannotBeReadGiveNothing(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the disk is gone")
-	for name, store := range map[string]access.Store{
-		"registry": {Registry: func(context.Context) ([]state.RegisteredTable, error) { return nil, broken }},
-		"grants": {
-			Registry: func(context.Context) ([]state.RegisteredTable, error) {
-				return []state.RegisteredTable{row("open", "shop", "open", "", true)}, nil
-			},
-			Grants: func(context.Context, string) ([]state.Permission, error) { return nil, broken },
+	generation, failing := uint64(1), false
+	a := access.New(access.Store{
+		Rules: func(context.Context) (state.Rules, error) {
+			if failing {
+				return state.Rules{}, broken
+			}
+			return state.Rules{Registry: []state.RegisteredTable{row("open", "shop", "open", "", true)}}, nil
 		},
-	} {
-		store.Generation = func() uint64 { return 1 }
-		set, err := access.New(store).Readable(t.Context(), identity.Caller{UserID: "ann", Role: state.RoleAnalyst}, published("shop.open"))
-		if !errors.Is(err, broken) || set.Len() != 0 || set.Allows("shop", "open") {
-			t.Errorf("%s: %v, %v", name, names(set), err)
-		}
+		Generation: func() uint64 { return generation },
+	})
+	all, ann := access.Of(published("shop.open")), identity.Caller{UserID: "ann", Role: state.RoleAnalyst}
+	if set, err := a.Readable(t.Context(), ann, all); err != nil || set.Len() != 1 {
+		t.Fatalf("%v, %v", names(set), err)
+	}
+	// What was known before the change must not be used in place of what cannot be read.
+	generation, failing = 2, true
+	set, err := a.Readable(t.Context(), ann, all)
+	if !errors.Is(err, broken) || set.Len() != 0 || set.Allows("shop", "open") {
+		t.Errorf("%v, %v", names(set), err)
+	}
+	if seen, err := a.MaySee(t.Context(), ann, all, "table.profiled", "shop", &agnesv1.TableProfiled{Source: "shop", Table: "open"}); !errors.Is(err, broken) || seen != nil {
+		t.Errorf("an event: %v, %v", seen, err)
+	}
+	if reasons, err := a.Explain(t.Context(), state.User{ID: "ann"}, all); !errors.Is(err, broken) || len(reasons) > 0 {
+		t.Errorf("reasons: %v, %v", reasons, err)
+	}
+	if set, err := a.Readable(t.Context(), identity.Caller{Role: state.RoleAnalyst}, all); err == nil || set.Len() != 0 {
+		t.Errorf("a caller without an id: %v, %v", names(set), err)
 	}
 }
 
-func TestRulesAreReadOncePerChange(t *testing.T) {
-	t.Parallel()
-	s, err := state.Open(t.Context(), state.Options{DataDir: t.TempDir(), ExportEvery: -1})
+// openState gives a state with private tables of the source shop.
+func openState(tb testing.TB, tables int) (*state.Store, []access.Name) {
+	tb.Helper()
+	s, err := state.Open(tb.Context(), state.Options{DataDir: tb.TempDir(), ExportEvery: -1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	private := false
-	var tables []state.NewTable
+	var rows []state.NewTable
 	var all []access.Name
-	for i := range 1000 {
+	for i := range tables {
 		name := fmt.Sprintf("t%d", i)
-		tables = append(tables, state.NewTable{Name: name, Source: "shop", IsPublic: &private})
+		rows = append(rows, state.NewTable{Name: name, Source: "shop", IsPublic: &private})
 		all = append(all, access.Name{Source: "shop", Table: name})
 	}
-	if _, err := s.Registry.RegisterAll(t.Context(), tables, "test"); err != nil {
-		t.Fatal(err)
+	if _, err := s.Registry.RegisterAll(tb.Context(), rows, "test"); err != nil {
+		tb.Fatal(err)
 	}
+	return s, all
+}
+
+func TestRulesAreReadOncePerChangeAndChangesCountAtOnce(t *testing.T) {
+	t.Parallel()
+	s, all := openState(t, 1000)
 	u, err := s.Users.Create(t.Context(), state.User{Email: "ann@example.com", Role: state.RoleAnalyst})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var queries atomic.Int32
+	var readings atomic.Int32
 	store := access.StoreOf(s)
-	registry, given := store.Registry, store.Grants
-	store.Registry = func(ctx context.Context) ([]state.RegisteredTable, error) {
-		queries.Add(1)
-		return registry(ctx)
+	rules := store.Rules
+	store.Rules = func(ctx context.Context) (state.Rules, error) {
+		readings.Add(1)
+		return rules(ctx)
 	}
-	store.Grants = func(ctx context.Context, id string) ([]state.Permission, error) {
-		queries.Add(1)
-		return given(ctx, id)
-	}
-	a := access.New(store)
-	readable := func(atMost int32) *access.Set {
-		t.Helper()
-		before := queries.Load()
-		set, err := a.Readable(t.Context(), identity.Caller{UserID: u.ID, Role: u.Role}, all)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := queries.Load() - before; n > atMost {
-			t.Errorf("%d queries for 1000 tables", n)
-		}
-		return set
-	}
-	if set := readable(2); set.Len() != 0 {
-		t.Errorf("%d tables are readable", set.Len())
-	}
-	if set := readable(2); set.Allows("shop", "t7") {
-		t.Error("t7 is readable")
-	}
-	if _, err := s.Permissions.Grant(t.Context(), state.Permission{UserID: u.ID, Dataset: "t7"}); err != nil {
-		t.Fatal(err)
-	}
-	if set := readable(2); set.Len() != 1 || !set.Allows("shop", "t7") {
-		t.Error("a grant does not count at once")
-	}
-	if err := s.Permissions.Revoke(t.Context(), u.ID, "t7"); err != nil {
-		t.Fatal(err)
-	}
-	if set := readable(2); set.Len() != 0 {
-		t.Error("a revoked grant counts")
-	}
+	a, of := access.New(store), access.Of(all)
+	var group state.Group
 	public := true
-	if _, _, err := s.Registry.Update(t.Context(), "t9", state.TableChange{IsPublic: &public}); err != nil {
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want []string
+	}{
+		{"nothing", func() error { return nil }, []string{}},
+		{"a grant", func() error {
+			_, err := s.Permissions.Grant(t.Context(), state.Permission{UserID: u.ID, Dataset: "t7"})
+			return err
+		}, []string{"shop.t7"}},
+		{"revoked", func() error { return s.Permissions.Revoke(t.Context(), state.Permission{UserID: u.ID, Dataset: "t7"}) }, []string{}},
+		{"made public", func() error {
+			_, _, err := s.Registry.Update(t.Context(), "t9", state.TableChange{IsPublic: &public})
+			return err
+		}, []string{"shop.t9"}},
+		{"made private", func() error {
+			private := false
+			_, _, err := s.Registry.Update(t.Context(), "t9", state.TableChange{IsPublic: &private})
+			return err
+		}, []string{}},
+		{"a group with a grant", func() (err error) {
+			if group, err = s.Groups.Create(t.Context(), state.Group{Name: "finance"}); err != nil {
+				return err
+			}
+			_, err = s.Permissions.Grant(t.Context(), state.Permission{GroupID: group.ID, Dataset: "shop.t3"})
+			return err
+		}, []string{}},
+		{"in the group", func() error { return s.Groups.AddMember(t.Context(), group.ID, u.ID, "") }, []string{"shop.t3"}},
+		{"none by name, read by the group", func() error {
+			_, err := s.Permissions.Grant(t.Context(), state.Permission{UserID: u.ID, Dataset: "shop.t3", Access: state.AccessNone})
+			return err
+		}, []string{"shop.t3"}},
+		{"out of the group", func() error { return s.Groups.RemoveMember(t.Context(), group.ID, u.ID) }, []string{}},
+		{"in again", func() error { return s.Groups.AddMember(t.Context(), group.ID, u.ID, "") }, []string{"shop.t3"}},
+		{"the group is gone", func() error { return s.Groups.Delete(t.Context(), group.ID) }, []string{}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		before := readings.Load()
+		for range 3 {
+			set, err := a.Readable(t.Context(), identity.Caller{UserID: u.ID, Role: u.Role}, of)
+			if err != nil || !slices.Equal(names(set), step.want) {
+				t.Errorf("%s: %v, %v", step.name, names(set), err)
+			}
+		}
+		if n := readings.Load() - before; n > 1 {
+			t.Errorf("%s: the rules were read %d times", step.name, n)
+		}
+	}
+}
+
+func TestExplainSaysAllReasonsAndAgreesWithTheSet(t *testing.T) {
+	t.Parallel()
+	rules := state.Rules{
+		Registry: []state.RegisteredTable{row("open", "shop", "open", "", true), row("orders", "shop", "orders", "in.c-shop", false), row("leads", "crm", "leads", "", false)},
+		Grants: append(grants("orders", "leads=none"),
+			state.Permission{GroupID: "g", GroupName: "finance", Dataset: "in.c-shop.*", Access: "read"}, state.Permission{GroupID: "other", GroupName: "sales", Dataset: "crm.*", Access: "read"},
+		),
+		Members: []state.Membership{{GroupID: "g", UserID: "ann"}, {GroupID: "other", UserID: "bob"}},
+	}
+	a := access.New(access.Store{Rules: rulesOf(rules), Generation: func() uint64 { return 1 }})
+	of := access.Of(published("shop.open", "shop.orders", "crm.leads"))
+	for role, want := range map[string]string{
+		state.RoleAnalyst: "[{{shop open} [public]} {{shop orders} [grant orders group finance: in.c-shop.*]}]",
+		state.RoleAdmin:   "[{{crm leads} [admin]} {{shop open} [public admin]} {{shop orders} [admin grant orders group finance: in.c-shop.*]}]",
+	} {
+		reasons, err := a.Explain(t.Context(), state.User{ID: "ann", Role: role}, of)
+		if err != nil || fmt.Sprint(reasons) != want {
+			t.Errorf("%s: %v, %v", role, reasons, err)
+		}
+		set, err := a.Readable(t.Context(), identity.Caller{UserID: "ann", Role: role}, of)
+		if err != nil || set.Len() != len(reasons) {
+			t.Errorf("%s can read %v, and there are reasons for %v", role, names(set), reasons)
+		}
+	}
+}
+
+func TestDatasetsThatExistAndThoseThatWereMeant(t *testing.T) {
+	t.Parallel()
+	rules := state.Rules{Registry: []state.RegisteredTable{row("orders", "shop", "Orders", "in.c-shop", false), row("odd.*", "hr", "odd", "", false)}}
+	a := access.New(access.Store{Rules: rulesOf(rules), Generation: func() uint64 { return 1 }})
+	known, err := a.Datasets(t.Context(), access.Of(published("shop.Orders", "crm.leads")), []string{"empty", "in.c-shop"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if set := readable(2); !slices.Equal(names(set), []string{"shop.t9"}) {
-		t.Errorf("after opening t9: %v", names(set))
+	for dataset, want := range map[string]bool{
+		"orders": true, "shop.Orders": true, "shop.*": true, "in.c-shop.*": true, "crm.leads": true, "crm.*": true, "empty.*": true, "hr.odd": true, "hr.*": true,
+		"Orders": false, "shop.orders": false, "leads": false, "nowhere.*": false, "*": false, "": false,
+	} {
+		if known.Has(dataset) != want {
+			t.Errorf("%q exists: %v", dataset, !want)
+		}
+	}
+	for typo, want := range map[string]string{"ordres": "orders", "SHOP.ORDERS": "shop.Orders", "leads": "crm.leads", "in.c-shop": "in.c-shop.*"} {
+		if near := known.Near(typo); len(near) == 0 || near[0] != want {
+			t.Errorf("%q: %v", typo, near)
+		}
+	}
+	if near := known.Near("nothing like it"); len(near) > 0 {
+		t.Errorf("far off: %v", near)
 	}
 }

@@ -84,12 +84,15 @@ type Grants interface {
 type Access interface {
 	// Grants computes the caller's set with a constant number of state queries.
 	Grants(ctx context.Context, c Caller, s *published.Snapshot) (Grants, error)
-	// Permissions lists grants: of one user, or of all where userID is empty.
-	Permissions(ctx context.Context, userID string) ([]Permission, error)
-	// Grant sets one.
-	Grant(ctx context.Context, by Caller, p Permission) error
+	// Permissions lists grants, and tells how many match beyond the page.
+	Permissions(ctx context.Context, f PermissionFilter) (list []Permission, total int, err error)
+	// Grant sets one. fault.NotFound where there is no such user or group, or nothing of that name to
+	// read and force is not set.
+	Grant(ctx context.Context, by Caller, p Permission, force bool) (Permission, error)
 	// Revoke takes one away; one that is not there is none already.
-	Revoke(ctx context.Context, by Caller, userID, dataset string) error
+	Revoke(ctx context.Context, by Caller, p Permission) error
+	// Explain tells what a user can read, and why; fault.NotFound where there is no such user.
+	Explain(ctx context.Context, userID string) (AccessReport, error)
 }
 
 // Registry is the table of what is to be extracted.
@@ -137,8 +140,12 @@ type Question struct {
 
 // QuerySummary tells what was sent.
 type QuerySummary struct {
-	Rows      int64
-	Truncated bool
+	Rows, Bytes int64
+	Truncated   bool
+	// Waited is how long the statement stood in the queue.
+	Waited time.Duration
+	// Tables are the qualified names of those that it mentions.
+	Tables []string
 }
 
 // Profiles gives what was found out about the columns of a content.

@@ -54,12 +54,14 @@ type Request struct {
 	ReviewedAt     *time.Time `json:"reviewed_at" doc:"When it was decided; null while pending."`
 	DecisionReason string     `json:"decision_reason" doc:"Why it was decided so."`
 	CreatedAt      *time.Time `json:"created_at" doc:"When it was asked."`
+	TableExists    *bool      `json:"table_exists,omitempty" doc:"For administrators: whether there is something of that name to grant."`
 }
 
 // RequestFilter narrows a listing of requests.
 type RequestFilter struct {
 	UserID, Status, TableID string // empty for all
 	Limit, Offset           int
+	WithTables              bool // tell whether the tables exist; for administrators only
 }
 
 // Requests are the wishes to read tables.
@@ -76,8 +78,8 @@ type Requests interface {
 // DatasetSetting is a user's switch for a dataset.
 type DatasetSetting struct {
 	UserID    string          `json:"user_id" doc:"Whose."`
-	Dataset   string          `json:"dataset" doc:"A table's id, or <bucket>.* or <source>.*." example:"orders"`
-	Enabled   bool            `json:"enabled" doc:"Whether da syncs it."`
+	Dataset   string          `json:"dataset" doc:"A table's id or source.table, <bucket>.* or <source>.*, or * for everything that nothing else names." example:"orders"`
+	Enabled   bool            `json:"enabled" doc:"Whether da keeps a copy of it."`
 	TableMode string          `json:"table_mode" enum:"all,explicit" doc:"all tables of the dataset, or those listed."`
 	Tables    map[string]bool `json:"tables" doc:"With explicit: the tables that are wanted."`
 	UpdatedAt *time.Time      `json:"updated_at" doc:"When it was set."`
@@ -86,9 +88,11 @@ type DatasetSetting struct {
 // Preferences are what users want to have synced.
 type Preferences interface {
 	List(ctx context.Context, userID string) ([]DatasetSetting, error)
-	// SetDataset switches a dataset that the caller can read; fault.Forbidden where they cannot.
-	SetDataset(ctx context.Context, c Caller, dataset string, enabled bool) error
-	// Subscribe stores which tables are wanted; those that the caller cannot read are refused by name.
+	// SetDatasets switches datasets that the caller can read, and tells of those that they cannot why not.
+	SetDatasets(ctx context.Context, c Caller, datasets map[string]bool) (refused map[string]error, err error)
+	// Subscribe stores which tables are wanted: with the mode all, everything but what is set to false;
+	// with explicit, exactly what is set to true. fault.Forbidden, with their names and nothing stored,
+	// where the caller cannot read some.
 	Subscribe(ctx context.Context, c Caller, mode string, tables map[string]bool) (updated int, err error)
 }
 

@@ -32,6 +32,7 @@ type ManifestTable struct {
 	Name        string           `json:"name" doc:"The table's name within its source." example:"orders"`
 	Source      string           `json:"source" doc:"The source." example:"shop"`
 	Alias       bool             `json:"alias" doc:"Whether the name alone stands for this table; otherwise it is source.name."`
+	Wanted      bool             `json:"wanted" doc:"Whether you want a copy of it, as your settings say; true unless they say otherwise."`
 	QueryMode   string           `json:"query_mode" doc:"local, materialized or remote." example:"local"`
 	Description string           `json:"description" doc:"What it holds."`
 	Fingerprint string           `json:"fingerprint" doc:"Changes exactly when the content or the columns do."`
@@ -72,7 +73,11 @@ func (s *Server) manifest(ctx context.Context, in *manifestQuestion) (*manifestA
 	if err != nil {
 		return nil, err
 	}
-	out := &manifestAnswer{Status: http.StatusOK, ETag: weakTag(snapshot.Version, grants.Fingerprint()), CacheControl: "private, no-cache"}
+	wanted, err := s.wishesOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &manifestAnswer{Status: http.StatusOK, ETag: weakTag(snapshot.Version, grants.Fingerprint(), wanted.tag()), CacheControl: "private, no-cache"}
 	if holds(in.IfNoneMatch, out.ETag) {
 		out.Status = http.StatusNotModified
 		return out, nil
@@ -88,7 +93,7 @@ func (s *Server) manifest(ctx context.Context, in *manifestQuestion) (*manifestA
 		case t.Copied():
 			copied = append(copied, t)
 		default:
-			m.RemoteTables[t.ID] = manifestTable(t)
+			m.RemoteTables[t.ID] = manifestTable(t, wanted)
 		}
 	}
 	wait, cancel := context.WithTimeout(ctx, s.limits.ManifestWait)
@@ -102,7 +107,7 @@ func (s *Server) manifest(ctx context.Context, in *manifestQuestion) (*manifestA
 		return nil, busyHashing(err)
 	}
 	for i, t := range copied {
-		entry := manifestTable(t)
+		entry := manifestTable(t, wanted)
 		entry.Hash, entry.SHA256, entry.SizeBytes = digests[i].MD5, digests[i].SHA256, digests[i].Size
 		m.Tables[t.ID] = entry
 	}
@@ -119,8 +124,9 @@ func busyHashing(err error) error {
 	return err
 }
 
-func manifestTable(t *published.Table) ManifestTable {
+func manifestTable(t *published.Table, wanted wishes) ManifestTable {
 	m := ManifestTable{
+		Wanted:  wanted.has(t),
 		Updated: t.ExtractedAt.UTC(), Rows: t.Rows, Name: t.Name, Source: t.Source, Alias: t.Alias, QueryMode: t.QueryMode,
 		Description: t.Description, Fingerprint: t.Fingerprint, Columns: orEmpty(t.Columns), Parts: make([]ManifestPart, len(t.Parts)),
 	}

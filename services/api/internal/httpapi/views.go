@@ -64,6 +64,8 @@ type NewUser struct {
 	Name     string `json:"name,omitempty" maxLength:"200" doc:"What to call the user; the part before the @ where empty." example:"Ann"`
 	Role     string `json:"role,omitempty" maxLength:"32" default:"analyst" doc:"viewer, analyst, km_admin or admin; analyst where empty." example:"analyst"`
 	Password string `json:"password,omitempty" maxLength:"1024" doc:"A first password, at least 8 characters; none where empty." example:"correct horse battery"`
+	// SendInvite has them choose their password themselves.
+	SendInvite bool `json:"send_invite,omitempty" doc:"Whether to make a link to choose a first password, and mail it where mail is set up."`
 }
 
 // UserChange is what to change of a user; what is left out stays.
@@ -71,13 +73,6 @@ type UserChange struct {
 	Name   *string `json:"name,omitempty" maxLength:"200" doc:"What to call the user."`
 	Role   *string `json:"role,omitempty" enum:"viewer,analyst,km_admin,admin" doc:"The role. The last active administrator keeps theirs."`
 	Active *bool   `json:"active,omitempty" doc:"false ends all sessions and tokens at once. Nobody can deactivate themselves or the last administrator."`
-}
-
-// Permission lets a user read a table.
-type Permission struct {
-	UserID  string `json:"user_id" minLength:"1" maxLength:"200" doc:"The user." example:"0d0f3c1e-6a0e-4c55-9f0a-6f2a5e8f2c11"`
-	Dataset string `json:"dataset" minLength:"1" maxLength:"400" doc:"The id of a table, or <bucket>.* for all of a bucket." example:"orders"`
-	Access  string `json:"access,omitempty" maxLength:"32" default:"read" doc:"read or none; read where empty. none is the same as no permission on exactly this table: what is public, or granted with its bucket, stays."`
 }
 
 // Strings is a list of texts that may also be written as one text.
