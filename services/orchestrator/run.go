@@ -93,9 +93,13 @@ func (r *runner) serve(ctx, work context.Context, stopWork context.CancelFunc) e
 		loops.Go(func() { loop(looping) })
 	}
 	sub, err := event.Consume(work, r.bus, event.ExtractReady, event.Consumer{Name: name, Concurrency: handlers}, r.extractReady)
+	var changed *event.Subscription
+	if err == nil {
+		changed, err = event.Listen(work, r.bus, event.RegistryChanged, event.Listener{}, r.registryChanged)
+	}
 	if err == nil {
 		<-ctx.Done()
-		err = event.StopAll(cfg.StopBudget, sub)
+		err = event.StopAll(cfg.StopBudget, sub, changed)
 	}
 	stopLoops()
 	stopWork()
@@ -186,6 +190,15 @@ func (r *runner) readConfiguration(ctx context.Context) {
 	if aliases {
 		r.changed("")
 	}
+}
+
+// registryChanged reads the configuration again where that is what changed. Changes of the registry
+// itself reach this service as extracts.
+func (r *runner) registryChanged(ctx context.Context, e event.Event[*agnesv1.RegistryChanged]) error {
+	if e.Payload.GetChange() == "configured" {
+		r.readConfiguration(ctx)
+	}
+	return nil
 }
 
 // collectLoop removes generated parts after their grace period.

@@ -889,7 +889,7 @@ type RegistryChanged struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Source  string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	TableId string                 `protobuf:"bytes,2,opt,name=table_id,json=tableId,proto3" json:"table_id,omitempty"`
-	// "registered", "updated", "removed".
+	// "registered", "updated", "removed"; "configured" without a source: the configuration itself.
 	Change string `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"`
 	// Who changed it.
 	ChangedBy     string `protobuf:"bytes,4,opt,name=changed_by,json=changedBy,proto3" json:"changed_by,omitempty"`
