@@ -45,7 +45,9 @@ func (people) Authenticate(_ context.Context, token, ip string) (httpapi.Caller,
 	case "ann":
 		return httpapi.Caller{UserID: "2", Email: "ann@example.com", Role: httpapi.RoleAnalyst, Credential: "session", TokenID: "s2"}, nil
 	case "ann-pat":
-		return httpapi.Caller{UserID: "2", Email: "ann@example.com", Role: httpapi.RoleAnalyst, Credential: "pat", TokenID: "t1"}, nil
+		return httpapi.Caller{UserID: "2", Email: "ann@example.com", Role: httpapi.RoleAnalyst, Credential: "pat", TokenID: "t1", Scopes: []httpapi.Scope{httpapi.ScopeRead}}, nil
+	case "admin-pat":
+		return httpapi.Caller{UserID: "1", Email: "admin@example.com", Role: httpapi.RoleAdmin, Credential: "pat", TokenID: "t2"}, nil
 	}
 	return httpapi.Caller{}, fault.New(fault.Unauthenticated, "the session or token is unknown, expired or revoked")
 }
@@ -57,20 +59,59 @@ func (people) Login(_ context.Context, email, password string, from httpapi.From
 	if password != "correct" {
 		return httpapi.Session{}, fault.New(fault.Unauthenticated, "wrong e-mail address or password")
 	}
-	return httpapi.Session{AccessToken: "ann", TokenType: "bearer", Email: email}, nil
+	s := annsSession()
+	s.Email = email
+	return s, nil
 }
 
 func (people) Users(context.Context) ([]httpapi.UserView, error) {
-	return make([]httpapi.UserView, 3), nil
+	return []httpapi.UserView{
+		{ID: "1", Email: "admin@example.com", Name: "Root", Role: httpapi.RoleAdmin, Active: true},
+		{ID: "2", Email: "ann@example.com", Name: "Ann", Role: httpapi.RoleAnalyst, Active: true},
+		{ID: "3", Email: "bob@example.com", Name: "Bob Hanna", Role: httpapi.RoleAnalyst},
+	}, nil
 }
 
-func (people) CreateToken(_ context.Context, _ httpapi.Caller, name string, days *int, _ []httpapi.Scope) (httpapi.NewToken, error) {
+func (people) CreateToken(_ context.Context, _ httpapi.Caller, name string, days *int, scopes []httpapi.Scope) (httpapi.NewToken, error) {
 	text := "never"
 	if days != nil {
 		text = fmt.Sprint(*days)
 	}
-	return httpapi.NewToken{ID: "t2", Name: name, Token: text}, nil
+	return httpapi.NewToken{ID: "t2", Name: name, Token: text, Scopes: scopes}, nil
 }
+
+func (people) Tokens(_ context.Context, userID string) ([]httpapi.Token, error) {
+	now := time.Now()
+	return []httpapi.Token{
+		{ID: "t1", Name: "laptop", Prefix: "7a1f6a52", UserID: userID, LastUsedIP: "192.0.2.10", LastUsedAt: &now, Scopes: []httpapi.Scope{httpapi.ScopeRead}},
+		{ID: "t0", Name: "lost", Prefix: "00000000", UserID: userID, RevokedAt: &now},
+	}, nil
+}
+
+func (people) RevokeToken(_ context.Context, _ httpapi.Caller, _, id string) error {
+	if id != "t1" {
+		return fault.New(fault.NotFound, "there is no token with this id")
+	}
+	return nil
+}
+
+func (people) Logout(context.Context, httpapi.Caller) error { return nil }
+
+func (people) CreateUser(_ context.Context, _ httpapi.Caller, u httpapi.NewUser) (httpapi.UserView, error) {
+	return httpapi.UserView{ID: "4", Email: u.Email, Role: u.Role, Active: true}, nil
+}
+
+func (people) UpdateUser(_ context.Context, _ httpapi.Caller, id string, c httpapi.UserChange) (httpapi.UserView, error) {
+	u := httpapi.UserView{ID: id}
+	if c.Active != nil {
+		u.Active = *c.Active
+	}
+	return u, nil
+}
+
+func (people) SetPassword(context.Context, httpapi.Caller, string, string) error { return nil }
+
+func (people) DeleteUser(context.Context, httpapi.Caller, string) error { return nil }
 
 // rules grant the analyst what is listed, and admins everything.
 type rules struct {
@@ -195,12 +236,14 @@ type house struct {
 	wires   *wires
 	answers answers
 	store   *published.Store
+	entry   *entry
+	record  *record
 	broken  error
 }
 
 func newHouse(tb testing.TB, change ...func(*httpapi.Config)) *house {
 	tb.Helper()
-	h := &house{t: tb, dir: tb.TempDir(), rules: &rules{granted: map[string]bool{"shop.orders": true}}, wires: &wires{}, answers: answers{cancelled: make(chan struct{})}}
+	h := &house{t: tb, dir: tb.TempDir(), rules: &rules{granted: map[string]bool{"shop.orders": true}}, wires: &wires{}, answers: answers{cancelled: make(chan struct{})}, entry: &entry{}, record: &record{}}
 	h.publish("shop", 1, "orders", "salaries", "wei rd#?")
 	store, err := published.Open(tb.Context(), h.dir, nil)
 	if err != nil {
@@ -211,7 +254,7 @@ func newHouse(tb testing.TB, change ...func(*httpapi.Config)) *house {
 		Log: zerolog.Nop(), Limits: httpapi.Limits{MaxBody: 1 << 20, BodyTimeout: 300 * time.Millisecond, DefaultRows: 1000, MaxRows: 5000, ManifestWait: time.Second, DiscoverWait: time.Second},
 		Build: service.Build{Version: "1.2.3"}, Instance: &service.Instance{Name: "Test", Sources: []service.Source{{Name: "shop", Type: "csv"}}},
 		Metrics: prometheus.NewRegistry(), Published: store, Identity: people{}, Access: h.rules, Registry: rows{}, Runs: noRuns{},
-		Queries: h.answers, Profiles: profiles{}, Wholes: parts{h.dir}, Bus: h.wires,
+		Queries: h.answers, Profiles: profiles{}, Wholes: parts{h.dir}, Bus: h.wires, SignIn: h.entry, Recorder: h.record,
 		Checks: []httpapi.Check{{Name: "state", Do: func(context.Context) error { return h.broken }}},
 	}
 	for _, f := range change {
@@ -279,6 +322,9 @@ func (a answer) problem(tb testing.TB) httpapi.Problem {
 	return p
 }
 
+// asBrowser shows redirects instead of following them.
+var asBrowser = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // ask sends a request: headers are "Name: value".
 func (h *house) ask(method, path, token, body string, headers ...string) answer {
 	h.t.Helper()
@@ -298,7 +344,7 @@ func (h *house) ask(method, path, token, body string, headers ...string) answer 
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Set(name, value)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := asBrowser.Do(r)
 	if err != nil {
 		return answer{err: err}
 	}

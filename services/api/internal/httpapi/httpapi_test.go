@@ -36,27 +36,31 @@ func TestTrap_P5_EveryRouteHasAGate(t *testing.T) {
 	if !ok || server == nil {
 		t.Fatal("no handler")
 	}
-	routes := httpapi.RoutesOf(t, h.dir)
+	routes := httpapi.DoorsOf(t, h.dir)
 	if len(routes) < 45 {
 		t.Fatalf("only %d routes", len(routes))
 	}
-	for route, gate := range routes {
+	for route, d := range routes {
 		method, path, _ := strings.Cut(route, " ")
 		path = strings.NewReplacer(":table", "orders", ":id", "x", ":user_id", "x", ":seq", "1", "*", "x").Replace(path)
 		got := h.ask(method, path, "", "")
-		switch gate {
-		case httpapi.Public:
+		switch {
+		case d.Gate == httpapi.Public:
 			if got.status == http.StatusUnauthorized && !strings.HasPrefix(path, "/auth/") {
 				t.Errorf("%s is public, yet answers 401", route)
 			}
-		case httpapi.User, httpapi.Admin:
+		case d.Page:
+			if got.status != http.StatusSeeOther || !strings.HasPrefix(got.header.Get("Location"), "/login") {
+				t.Errorf("%s answers a stranger with %d to %s", route, got.status, got.header.Get("Location"))
+			}
+		case slices.Contains([]httpapi.Gate{httpapi.User, httpapi.Curator, httpapi.Admin}, d.Gate):
 			if got.status != http.StatusUnauthorized {
 				t.Errorf("%s answers a stranger with %d", route, got.status)
 			}
 		default:
 			t.Errorf("%s has no gate", route)
 		}
-		if gate == httpapi.Admin {
+		if d.Gate == httpapi.Admin || d.Gate == httpapi.Curator {
 			if got := h.ask(method, path, "ann", ""); got.status != http.StatusForbidden {
 				t.Errorf("%s answers an analyst with %d", route, got.status)
 			}

@@ -29,7 +29,7 @@ type verifyLinkQuestion struct {
 	}
 }
 
-type setupQuestion struct {
+type firstPasswordQuestion struct {
 	from
 	Body struct {
 		Email    string `json:"email" minLength:"1" maxLength:"254" doc:"The e-mail address that was invited, in any case." example:"ann@example.com"`
@@ -39,7 +39,7 @@ type setupQuestion struct {
 	}
 }
 
-type setupAnswer struct {
+type firstPasswordAnswer struct {
 	Body struct {
 		Session
 		Message string `json:"message" doc:"That it worked." example:"the password is set"`
@@ -116,14 +116,14 @@ func (s *Server) verifyLink(ctx context.Context, in *verifyLinkQuestion) (*sessi
 	return &sessionAnswer{Body: session}, nil
 }
 
-func (s *Server) setupPassword(ctx context.Context, in *setupQuestion) (*setupAnswer, error) {
+func (s *Server) setupPassword(ctx context.Context, in *firstPasswordQuestion) (*firstPasswordAnswer, error) {
 	noteTried(ctx, in.Body.Email)
 	session, err := s.signIn.ConfirmSetup(ctx, in.Body.Email, in.Body.Token, in.Body.Password, in.Body.Name, in.origin)
 	if err != nil {
 		return nil, err
 	}
 	noteSession(ctx, session)
-	out := &setupAnswer{}
+	out := &firstPasswordAnswer{}
 	out.Body.Session, out.Body.Message = session, "the password is set"
 	return out, nil
 }
