@@ -33,7 +33,7 @@ func TestRatesAreRead(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Rate{
 		"30/m": {30, time.Minute}, "100/h": {100, time.Hour}, "6/10m": {6, 10 * time.Minute},
-		"off": {}, "OFF": {}, "0": {}, "": {}, "0/m": {},
+		"off": {}, "OFF": {}, "0": {}, "0/m": {},
 	} {
 		if got, err := ParseRate(text); err != nil || got != want {
 			t.Errorf("%q: %v %v, want %v", text, got, err, want)
@@ -43,7 +43,7 @@ func TestRatesAreRead(t *testing.T) {
 			t.Errorf("%v is written %q and read as %v %v", want, want.String(), again, err)
 		}
 	}
-	for _, bad := range []string{"30", "m", "/m", "30/", "-1/m", "1/0s", "1/1ms", "1/25h", "a/m", "1/m/m", "9999999999/s"} {
+	for _, bad := range []string{"", " ", "30", "m", "/m", "30/", "-1/m", "1/0s", "1/1ms", "1/25h", "a/m", "1/m/m", "9999999999/s"} {
 		if r, err := ParseRate(bad); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q is read as %v %v", bad, r, err)
 		}

@@ -19,10 +19,11 @@ type Rate struct {
 // maxCount keeps a rate within what a bucket can count exactly.
 const maxCount = 1_000_000_000
 
-// ParseRate reads "30/m": a count and s, m, h or a duration such as 10m. "off", "0" and "" allow all.
+// ParseRate reads "30/m": a count and s, m, h or a duration such as 10m. "off" and "0" allow all. An
+// empty text is refused: a variable that was left empty must not open a door.
 func ParseRate(text string) (Rate, error) {
 	text = strings.TrimSpace(text)
-	if text == "" || text == "0" || strings.EqualFold(text, "off") {
+	if text == "0" || strings.EqualFold(text, "off") {
 		return Rate{}, nil
 	}
 	bad := fault.New(fault.Invalid, "%q is not a rate such as 30/m, 5/s, 100/h or off", text)
