@@ -29,15 +29,15 @@ type byGroup struct {
 }
 
 type groupChangeQuestion struct {
-	byGroup
-	Body struct {
+	Group string `path:"group" maxLength:"200" doc:"The id or the name of the group." example:"finance"`
+	Body  struct {
 		Name        *string `json:"name,omitempty" minLength:"1" maxLength:"200" doc:"Another name."`
 		Description *string `json:"description,omitempty" maxLength:"2000" doc:"Who belongs to it."`
 	}
 }
 
 type memberQuestion struct {
-	byGroup
+	Group  string `path:"group" maxLength:"200" doc:"The id or the name of the group." example:"finance"`
 	UserID string `path:"user_id" maxLength:"200" doc:"The id of the user."`
 }
 

@@ -32,7 +32,7 @@ type requestsQuestion struct {
 }
 
 type decisionQuestion struct {
-	byID
+	ID   string `path:"id" maxLength:"400" doc:"The id of the request."`
 	Body *struct {
 		Reason string `json:"reason,omitempty" maxLength:"2000" doc:"Why; who asked reads it."`
 	} `required:"false"`
