@@ -41,6 +41,7 @@ type house struct {
 	tracker   *runs.Tracker
 	engine    *query.Engine
 	server    *httpapi.Server
+	audit     *auditing
 	uploads   *uploads.Store
 
 	changed       chan struct{} // holds a token while a snapshot waits to be settled
@@ -65,6 +66,9 @@ func (h *house) build(ctx context.Context) error {
 		return err
 	}
 	if err := h.identity.SeedAdmin(ctx, h.cfg.SeedEmail, h.cfg.SeedPassword); err != nil {
+		return err
+	}
+	if h.audit, err = openAudit(ctx, h.cfg, h.state, h.bus); err != nil {
 		return err
 	}
 	if h.published, err = published.Open(ctx, h.cfg.DataDir, h.instance.Aliases); err != nil {
@@ -133,7 +137,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
 		Identity: people{h.identity}, Access: granting,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
-		Upstream: upstreams, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
+		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go},
 		Limiter:  h.cfg.limiter(h.metrics),
 		Uploads:  h.uploads, Configurer: configurer,
@@ -182,7 +186,15 @@ func (h *house) start(ctx context.Context) error {
 		return err
 	}
 	h.subscriptions = append(h.subscriptions, profiled)
-	served, err := (&rpc{registry: h.registry, identity: people{h.identity}}).serve(work, h.bus)
+	recorded, err := h.audit.start(work, h.bus)
+	if err != nil {
+		return err
+	}
+	h.subscriptions = append(h.subscriptions, recorded)
+	h.work.Go(func() { h.audit.recorder.Run(loops) })
+	h.work.Go(func() { h.audit.store.Run(loops) })
+	h.audit.tell(work, "server.start")
+	served, err := (&rpc{registry: h.registry, identity: people{h.identity}, audit: h.audit}).serve(work, h.bus)
 	h.subscriptions = append(h.subscriptions, served...)
 	if err != nil {
 		return err
@@ -258,6 +270,9 @@ func (h *house) finish(budget time.Duration) error {
 	if h.quit != nil {
 		h.quit()
 	}
+	if len(h.subscriptions) > 0 && h.audit != nil {
+		h.audit.end()
+	}
 	err := event.StopAll(budget, h.subscriptions...)
 	h.subscriptions = nil
 	if h.cut != nil {
@@ -272,6 +287,9 @@ func (h *house) close() {
 	_ = h.finish(time.Second) // nothing is left after an orderly end
 	if h.wholes != nil {
 		h.wholes.Close()
+	}
+	if h.audit != nil {
+		h.audit.closeOrLog()
 	}
 	if h.uploads != nil {
 		_ = h.uploads.Close() // what is left goes with the next sweep

@@ -29,5 +29,7 @@ func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.W
 	summary, err := a.engine.Run(ctx, query.Request{
 		User: q.Caller.UserID, Scope: scope, SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit,
 	}, head)
-	return httpapi.QuerySummary{Rows: summary.Rows, Truncated: summary.Truncated}, err
+	return httpapi.QuerySummary{
+		Rows: summary.Rows, Bytes: summary.Bytes, Truncated: summary.Truncated, Waited: summary.Waited, Tables: summary.Tables,
+	}, err
 }

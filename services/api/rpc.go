@@ -16,6 +16,7 @@ import (
 type rpc struct {
 	registry *registry
 	identity httpapi.Identity
+	audit    *auditing
 }
 
 // serve starts to answer. The caller stops the subscriptions, also those that come with an error.
@@ -72,6 +73,9 @@ func (a *rpc) registerTables(ctx context.Context, q *agnesv1.RegisterTablesReque
 		by = "connector"
 	}
 	done, err := a.registry.registerRows(ctx, rows, by)
+	if lost := a.audit.registered(ctx, q.GetSource(), by, done, err); lost != nil && err == nil {
+		err = fault.Wrap(lost, fault.Unavailable, "the tables were registered, but that could not be recorded")
+	}
 	if err != nil {
 		return nil, err
 	}

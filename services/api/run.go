@@ -57,6 +57,8 @@ type Config struct {
 	JiraWebhookURL string `envconfig:"AGNES_JIRA_WEBHOOK_URL" desc:"where /webhooks/jira is passed on to"`
 	WSGatewayURL   string `envconfig:"AGNES_WS_GATEWAY_URL" desc:"where /ws is passed on to"`
 
+	AuditKeep string `envconfig:"AGNES_AUDIT_KEEP" desc:"how long the audit record is kept, such as 365d; for ever if empty"`
+
 	CatalogPoll time.Duration `envconfig:"AGNES_CATALOG_POLL" default:"2s" desc:"how often the published catalog is looked at, should an event be lost"`
 	StopBudget  time.Duration `envconfig:"AGNES_STOP_BUDGET" default:"10s" desc:"how long requests may take to end when the service is stopped"`
 

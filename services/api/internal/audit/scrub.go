@@ -29,7 +29,7 @@ var scrubbers = []struct {
 	{[]string{"://"}, regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^/\s@'"]*@`), "${1}" + removed + "@"},
 	{[]string{"bearer", "basic", "negotiate"}, regexp.MustCompile(`(?i)\b(bearer|basic|negotiate)\s+[A-Za-z0-9._~+/=-]{6,}`), "${1} " + removed},
 	{[]string{"passw", "passphrase", "pwd", "secret", "token", "key", "sig", "authorization", "cookie"},
-		regexp.MustCompile(`(?i)(\b` + secretWords + `["']?)(\s*(?:=|:|=>)\s*)(?:'(?:[^']|'')*'?|"(?:[^"\\]|\\.)*"?|\$\$[\s\S]*?\$\$|[^\s,;&)}\]'"]+)`), "${1}${2}" + removed},
+		regexp.MustCompile(`(?i)(\b` + secretWords + `["']?)(\s*(?::=|=>|=|:)\s*)(?:'(?:[^']|'')*'?|"(?:[^"\\]|\\.)*"?|\$\$[\s\S]*?\$\$|[^\s,;&)}\]'"]+)`), "${1}${2}" + removed},
 	{[]string{"passw", "passphrase", "pwd", "secret", "token", "key"},
 		regexp.MustCompile(`(?i)(\b(?:` + secretWords + `|key_id))(\s+)(?:'(?:[^']|'')*'?|\$\$[\s\S]*?\$\$)`), "${1}${2}" + removed},
 }

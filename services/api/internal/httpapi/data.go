@@ -85,16 +85,53 @@ func (s *Server) download(ctx context.Context, in *downloadQuestion) (*streamed,
 	if err != nil {
 		return nil, err
 	}
+	noteResource(ctx, "table", t.ID)
+	noteParam(ctx, "table", t.Source+"."+t.Name)
+	noteParam(ctx, "sha256", content.SHA256)
+	noteParam(ctx, "size", content.Size)
+	if in.Part != "" {
+		noteParam(ctx, "part", in.Part)
+	}
 	return &streamed{Body: func(hc huma.Context) {
 		w, r := echoOf(hc)
-		if !download.Holds(r, content) {
-			writeProblem(w, r, errVersionGone)
-			return
-		}
-		if err := download.Serve(w, r, content); err != nil {
-			writeProblem(w, r, err)
-		}
+		s.sendFile(w, r, content)
 	}}, nil
+}
+
+// sendFile answers with a file, and records it before its last byte goes out.
+func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, content download.Content) {
+	ctx := r.Context()
+	noteParam(ctx, "method", r.Method)
+	if asked := r.Header.Get("Range"); asked != "" {
+		noteParam(ctx, "range", clip(asked, 200))
+	}
+	recorded := false
+	out := &withheld{ResponseWriter: w}
+	out.last = func() error {
+		recorded = true
+		noteParam(ctx, "bytes", out.sent)
+		noteParam(ctx, "status", out.status)
+		return s.recorded(ctx, nil)
+	}
+	var err error
+	if !download.Holds(r, content) {
+		err = errVersionGone
+	} else {
+		err = download.Serve(out, r, content)
+	}
+	switch {
+	case recorded:
+	case err != nil:
+		writeProblem(w, r, s.recorded(ctx, err))
+	case out.sent > 0: // more was to come
+		noteParam(ctx, "bytes", out.sent)
+		_ = s.recorded(ctx, fault.New(fault.Unavailable, "the client left")) // logged there, and nobody is left to tell
+	default: // headers only, and these are sent when this returns
+		if err := out.last(); err != nil {
+			infoOf(ctx).failure = err
+			panic(http.ErrAbortHandler)
+		}
+	}
 }
 
 // errVersionGone answers a request for a version that does not stand any more.

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"net/http"
 	"strconv"
@@ -81,6 +83,7 @@ func (s *Server) describeQuery(o *huma.Operation) {
 
 func (s *Server) query(ctx context.Context, in *queryQuestion) (*streamed, error) {
 	mediaType := negotiate(in.Accept)
+	noteStatement(ctx, in.Body.SQL, mediaType)
 	if mediaType == "" {
 		return nil, &Problem{
 			Type: "about:blank", Title: titleOf(http.StatusNotAcceptable), Status: http.StatusNotAcceptable, Kind: fault.Invalid,
@@ -153,7 +156,19 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q Question) {
 		w.WriteHeader(http.StatusOK)
 		return w
 	}
+	recorded := false
+	defer func() {
+		if lost := recover(); lost != nil {
+			if !recorded {
+				_ = s.recorded(r.Context(), fault.New(fault.Internal, "a defect"))
+			}
+			panic(lost)
+		}
+	}()
 	summary, err := s.queries.Query(r.Context(), q, head)
+	noteAnswer(r.Context(), summary)
+	recorded = true
+	err = s.recorded(r.Context(), err) // the end of the answer goes out only after it: whole means recorded
 	if err == nil && !begun {
 		head()
 	}
@@ -166,6 +181,30 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q Question) {
 	default:
 		writeProblem(w, r, err)
 	}
+}
+
+// mostSQL is how much of a statement is recorded.
+const mostSQL = 10 << 10
+
+// noteStatement keeps what is asked in the record; the hash is that of the whole text.
+func noteStatement(ctx context.Context, sql, mediaType string) {
+	sum := sha256.Sum256([]byte(sql))
+	noteParam(ctx, "sql", clip(sql, mostSQL))
+	noteParam(ctx, "sql_sha256", hex.EncodeToString(sum[:]))
+	noteParam(ctx, "media_type", mediaType)
+}
+
+// noteAnswer keeps what was answered.
+func noteAnswer(ctx context.Context, q QuerySummary) {
+	tables := make([]any, len(q.Tables))
+	for i, t := range q.Tables {
+		tables[i] = t
+	}
+	noteParam(ctx, "tables", tables)
+	noteParam(ctx, "rows", q.Rows)
+	noteParam(ctx, "bytes", q.Bytes)
+	noteParam(ctx, "waited_ms", float64(q.Waited.Microseconds())/1000)
+	noteParam(ctx, "truncated", q.Truncated)
 }
 
 func contentType(mediaType string) string {

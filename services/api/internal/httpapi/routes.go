@@ -31,6 +31,7 @@ func (s *Server) routes() {
 	s.uploadRoutes()
 	s.configureRoutes()
 	s.opsRoutes()
+	s.auditRoutes()
 	s.healthRoutes()
 	s.pageRoutes()
 	s.proxyRoutes()
