@@ -31,6 +31,9 @@ const (
 	local    = "local"
 )
 
+// keySource is the name of the setting, in requests and in the file.
+const keySource = "data_source"
+
 // Names of the variables that the overlay holds.
 const (
 	tokenEnv = "KEBOOLA_STORAGE_TOKEN"
@@ -74,7 +77,7 @@ func (s *Service) Current(context.Context) (httpapi.SetupResult, error) {
 
 func currentOf(i *service.Instance) map[string]string {
 	now := map[string]string{
-		"instance_name": i.Name, "allowed_domain": strings.Join(i.AllowedDomains, ", "), "data_source": local,
+		"instance_name": i.Name, "allowed_domain": strings.Join(i.AllowedDomains, ", "), keySource: local,
 		"keboola_url": "", "keboola_token": "", "bigquery_project": "", "bigquery_location": "",
 	}
 	option := func(src service.Source, key string) string {
@@ -82,10 +85,10 @@ func currentOf(i *service.Instance) map[string]string {
 		return text
 	}
 	if src, ok := i.Source(bigquery); ok {
-		now["data_source"], now["bigquery_project"], now["bigquery_location"] = bigquery, option(src, "project"), option(src, "location")
+		now[keySource], now["bigquery_project"], now["bigquery_location"] = bigquery, option(src, "project"), option(src, "location")
 	}
 	if src, ok := i.Source(keboola); ok {
-		now["data_source"], now["keboola_url"] = keboola, option(src, "stack_url")
+		now[keySource], now["keboola_url"] = keboola, option(src, "stack_url")
 		env := option(src, "token_env")
 		if env == "" {
 			env = tokenEnv
@@ -175,7 +178,7 @@ func (s *Service) Configure(ctx context.Context, by httpapi.Caller, in httpapi.S
 func (s *Service) read(in httpapi.Setup) (change, error) {
 	c := change{overlay: map[string]string{}}
 	for _, f := range []struct{ name, value string }{
-		{"data_source", in.DataSource}, {"keboola_token", in.KeboolaToken}, {"keboola_url", in.KeboolaURL}, {"bigquery_project", in.BigQueryProject},
+		{keySource, in.DataSource}, {"keboola_token", in.KeboolaToken}, {"keboola_url", in.KeboolaURL}, {"bigquery_project", in.BigQueryProject},
 		{"bigquery_location", in.BigQueryLocation}, {"instance_name", in.InstanceName}, {"allowed_domain", in.AllowedDomain},
 	} {
 		odd := func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
@@ -208,19 +211,19 @@ func (s *Service) read(in httpapi.Setup) (change, error) {
 		if !projectName.MatchString(in.BigQueryProject) {
 			return c, fault.New(fault.Invalid, "bigquery_project must be the id of a project, such as example-project-1")
 		}
-		c.yaml = append(c.yaml, setting{[]string{"data_source", "bigquery", "project"}, in.BigQueryProject})
+		c.yaml = append(c.yaml, setting{[]string{keySource, "bigquery", "project"}, in.BigQueryProject})
 		if in.BigQueryLocation != "" {
 			if !locationName.MatchString(in.BigQueryLocation) {
 				return c, fault.New(fault.Invalid, "bigquery_location must be a location such as EU or us-central1")
 			}
-			c.yaml = append(c.yaml, setting{[]string{"data_source", "bigquery", "location"}, in.BigQueryLocation})
+			c.yaml = append(c.yaml, setting{[]string{keySource, "bigquery", "location"}, in.BigQueryLocation})
 		}
 		c.restart = "extractor-bigquery"
 	case local:
 	default:
 		return c, fault.New(fault.Invalid, "data_source must be keboola, bigquery or local")
 	}
-	c.yaml = append(c.yaml, setting{[]string{"data_source", "type"}, in.DataSource})
+	c.yaml = append(c.yaml, setting{[]string{keySource, "type"}, in.DataSource})
 	return c, nil
 }
 
@@ -236,9 +239,9 @@ func (s *Service) readKeboola(c change, in httpapi.Setup) (change, error) {
 		return c, err
 	}
 	c.yaml = append(c.yaml,
-		setting{[]string{"data_source", "type"}, keboola},
-		setting{[]string{"data_source", "keboola", "stack_url"}, c.stack.String()},
-		setting{[]string{"data_source", "keboola", "token_env"}, tokenEnv},
+		setting{[]string{keySource, "type"}, keboola},
+		setting{[]string{keySource, "keboola", "stack_url"}, c.stack.String()},
+		setting{[]string{keySource, "keboola", "token_env"}, tokenEnv},
 	)
 	c.overlay[tokenEnv], c.overlay[urlEnv] = in.KeboolaToken, c.stack.String()
 	c.restart = "extractor-keboola"

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -86,12 +87,7 @@ func (s *Server) pass(r *http.Request, d door) error {
 	if d.gate != Public {
 		caller, err := s.authenticate(r)
 		if err != nil {
-			if fault.Is(err, fault.Unauthenticated) { // those who are signed in are not counted with strangers of their address
-				if tooMany := s.count(r, LimitStranger); tooMany != nil {
-					return tooMany
-				}
-			}
-			return err
+			return s.stranger(r, err)
 		}
 		info.user, info.caller = caller.UserID, caller
 		if err := d.admits(caller); err != nil {
@@ -108,6 +104,15 @@ func (s *Server) pass(r *http.Request, d door) error {
 		return s.count(r, LimitStranger)
 	}
 	return nil
+}
+
+// stranger gives the error for who could not be authenticated, and counts them. Those who are signed in
+// are not counted with the strangers of their address.
+func (s *Server) stranger(r *http.Request, err error) error {
+	if !fault.Is(err, fault.Unauthenticated) {
+		return err
+	}
+	return cmp.Or(s.count(r, LimitStranger), err)
 }
 
 // count counts the request in a class.
