@@ -99,17 +99,22 @@ const readBlock = 256 << 10
 
 // backwards reads the lines of a file that ends with a newline, last first, while do gives true.
 func backwards(f io.ReaderAt, size int64, do func(line []byte) (bool, error)) error {
-	var rest, buf []byte // rest is the end of a line whose beginning was not read yet
+	var rest []byte      // the end of a line whose beginning was not read yet
+	var blocks [2][]byte // used in turn: rest stands in the one before
+	turn := 0
 	for end := size; end > 0; {
 		n := min(int64(readBlock), end)
 		need := int(n) + len(rest)
-		next := make([]byte, need)
-		copy(next[n:], rest)
-		if _, err := f.ReadAt(next[:n], end-n); err != nil && !errors.Is(err, io.EOF) {
+		if cap(blocks[turn]) < need {
+			blocks[turn] = make([]byte, need+need/4)
+		}
+		buf := blocks[turn][:need]
+		turn = 1 - turn
+		copy(buf[n:], rest)
+		if _, err := f.ReadAt(buf[:n], end-n); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		end -= n
-		buf = next
 		for len(buf) > 0 {
 			line := bytes.TrimSuffix(buf, []byte("\n"))
 			start := bytes.LastIndexByte(line, '\n') + 1
