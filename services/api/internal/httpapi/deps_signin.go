@@ -68,8 +68,8 @@ type SessionFilter struct {
 	Limit, Offset int
 }
 
-// Errors of polling for a device's session, as RFC 8628 section 3.5 names them: what PollDevice gives
-// while there is none. It is an error of kind invalid (expired_token, access_denied) or busy
+// DeviceError is what PollDevice gives while there is no session for a device, with a code of RFC 8628,
+// section 3.5. It is an error of kind invalid (expired_token, access_denied) or busy
 // (authorization_pending, slow_down).
 type DeviceError struct {
 	Code  string // authorization_pending, slow_down, access_denied, expired_token

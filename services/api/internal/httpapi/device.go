@@ -51,8 +51,8 @@ type byUserCode struct {
 type deviceViewAnswer struct{ Body DeviceView }
 
 type deviceDecision struct {
-	byUserCode
-	Body struct {
+	UserCode string `path:"user_code" maxLength:"40" doc:"The code that the program shows, in any case." example:"WDJB-MJHT"`
+	Body     struct {
 		Approve bool `json:"approve" doc:"Whether the program may sign in as you." example:"true"`
 	}
 }
@@ -115,13 +115,9 @@ func deviceProblem(err error) error {
 	if !errors.As(err, &d) {
 		return err
 	}
-	return &deviceRefusal{
-		Problem: &Problem{
-			Type: "about:blank", Title: titleOf(http.StatusBadRequest), Status: http.StatusBadRequest, Kind: fault.Invalid,
-			Detail: fault.Message(d.Fault), Code: d.Code, retryAfter: fault.RetryAfter(d.Fault),
-		},
-		cause: d,
-	}
+	p := newProblem(d.Fault)
+	p.Status, p.Title, p.Kind, p.Code = http.StatusBadRequest, titleOf(http.StatusBadRequest), fault.Invalid, d.Code
+	return &deviceRefusal{Problem: p, cause: d}
 }
 
 // deviceRefusal is the problem of a poll, which still knows its cause.

@@ -101,7 +101,7 @@ func (s *Server) passwordForm(ctx context.Context, f form) (reply, error) {
 	if err == nil {
 		return s.signedIn(ctx, session, f.next()), nil
 	}
-	code := ""
+	var code string
 	switch fault.KindOf(err) {
 	case fault.Unauthenticated, fault.Invalid:
 		code = "invalid"

@@ -15,13 +15,8 @@ type sessionsAnswer struct {
 type allSessionsQuestion struct {
 	UserID string `query:"user_id" maxLength:"200" doc:"Only those of one user."`
 	Active bool   `query:"active" doc:"Only those that still work."`
-	paging
-}
-
-// paging is a part of a long list.
-type paging struct {
-	Limit  int `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"At most so many."`
-	Offset int `query:"offset" minimum:"0" maximum:"10000000" doc:"How many to pass over."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"At most so many."`
+	Offset int    `query:"offset" minimum:"0" maximum:"10000000" doc:"How many to pass over."`
 }
 
 type allSessionsAnswer struct {

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -145,6 +146,7 @@ func (e *entry) DecideDevice(_ context.Context, c httpapi.Caller, userCode strin
 
 func (e *entry) Sessions(_ context.Context, c httpapi.Caller, f httpapi.SessionFilter) ([]httpapi.SessionView, int, error) {
 	now := time.Now()
+	e.note(fmt.Sprint("sessions ", f.UserID, " ", f.Active, " ", f.Limit, " ", f.Offset))
 	return []httpapi.SessionView{
 		{ID: "s2", UserID: f.UserID, UserEmail: "ann@example.com", Method: "password", IP: "192.0.2.10", UserAgent: "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", CreatedAt: &now, LastSeen: &now, Current: c.TokenID == "s2"},
 		{ID: "s3", UserID: f.UserID, UserEmail: "ann@example.com", Method: "device", IP: "192.0.2.11", UserAgent: "da/1.0", CreatedAt: &now},

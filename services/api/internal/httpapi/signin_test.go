@@ -305,6 +305,9 @@ func TestSigningInADevice(t *testing.T) {
 	if got := h.submit("/auth/device", "ann", url.Values{"user_code": {"WDJB-MJHT"}}); got.status != 400 || h.entry.asked() != "" {
 		t.Errorf("no decision: %d", got.status)
 	}
+	if got := h.ask("POST", "/auth/device/requests/wdjb-mjht", "ann", `{"approve":true}`); got.status != 204 || h.entry.asked() != "decide 2 WDJB-MJHT yes" {
+		t.Errorf("by JSON: %d %s", got.status, got.body)
+	}
 	if got := h.ask("POST", "/auth/device/requests/WDJB-MJHT", "ann-pat", `{"approve":true}`); got.status != 403 {
 		t.Errorf("a token lets a device in: %d", got.status)
 	}
@@ -377,7 +380,7 @@ func TestSessionsAndRefresh(t *testing.T) {
 	if got := h.ask("GET", "/auth/sessions", "ann", ""); got.status != 200 || !strings.Contains(got.body, `"count":2`) || !strings.Contains(got.body, `"current":true`) || strings.Contains(got.body, "user_email") {
 		t.Errorf("sessions: %d %s", got.status, got.body)
 	}
-	if got := h.ask("GET", "/api/admin/sessions?user_id=2&active=true&limit=2", "admin", ""); got.status != 200 || !strings.Contains(got.body, `"total":7`) {
+	if got := h.ask("GET", "/api/admin/sessions?user_id=2&active=true&limit=2&offset=3", "admin", ""); got.status != 200 || !strings.HasSuffix(h.entry.asked(), "sessions 2 true 2 3") || !strings.Contains(got.body, `"total":7`) {
 		t.Errorf("all sessions: %d %s", got.status, got.body)
 	}
 	for _, c := range []struct{ method, path, token, body, asked string }{
