@@ -103,7 +103,7 @@ func Line(head Head, r Record) ([]byte, Head, error) {
 	if err != nil {
 		return nil, head, fmt.Errorf("write a record: %w", err)
 	}
-	line, hash := seal(raw, hashMark, func(b []byte) string { return hashOf(b) })
+	line, hash := seal(raw, hashMark, hashOf)
 	if len(line) > MaxLine {
 		return nil, head, fmt.Errorf("a record of %d bytes is longer than %d", len(line), MaxLine)
 	}

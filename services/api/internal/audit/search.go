@@ -69,7 +69,10 @@ func newMatcher(f Filter) *matcher {
 
 // member is how a line holds a text.
 func member(name, value string) []byte {
-	raw, _ := json.Marshal(value) // a text cannot fail
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return []byte{0} // a text cannot fail; this is in no line
+	}
 	return append([]byte(`"`+name+`":`), raw...)
 }
 
