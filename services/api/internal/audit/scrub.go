@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
@@ -73,7 +74,8 @@ func clean(m *agnesv1.AuditRecorded) {
 		return
 	}
 	cleanStruct(m.Params)
-	if raw, err := m.Params.MarshalJSON(); err != nil || len(raw) > maxParams {
+	if proto.Size(m.Params) > maxParams {
+		raw, _ := m.Params.MarshalJSON() // what cannot be written is left out
 		m.Params = &structpb.Struct{Fields: map[string]*structpb.Value{
 			"clipped": structpb.NewStringValue(strings.ToValidUTF8(string(raw[:min(len(raw), maxText)]), "")),
 		}}
