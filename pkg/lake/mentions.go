@@ -8,18 +8,24 @@ import "strings"
 // statement itself is not found. A statement that asks what there is (SHOW, DESCRIBE alone, the
 // catalogs of DuckDB) mentions every name.
 func Mentions(statement string, names []string) []string {
-	found := words{}
-	found.add(statement, 0)
-	if found.everything() {
+	found, everything := Mentioned(statement, names)
+	if everything {
 		return append([]string(nil), names...)
 	}
-	var out []string
+	return found
+}
+
+// Mentioned is Mentions for whoever tells names from everything: found are the names that stand in
+// the statement, and everything tells that it asks what there is.
+func Mentioned(statement string, names []string) (found []string, everything bool) {
+	words := words{}
+	words.add(statement, 0)
 	for _, name := range names {
-		if found[strings.ToLower(name)] {
-			out = append(out, name)
+		if words[strings.ToLower(name)] {
+			found = append(found, name)
 		}
 	}
-	return out
+	return found, words.everything()
 }
 
 // words are the names of a statement in lower case.

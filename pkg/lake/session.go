@@ -2,6 +2,7 @@ package lake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,23 @@ type View struct {
 	Files []string
 	// Problem, where it is not empty, is the error that a query over the table gets.
 	Problem string
+	// Deferred shows the names and types of Columns and opens no file, which costs a tenth: for
+	// statements that ask what there is. Whoever reads the view gets an error that IsDeferred knows.
+	// It needs Columns and means nothing without them.
+	Deferred bool
+}
+
+// deferred tells whether the view is made without its files.
+func (v View) deferred() bool { return v.Deferred && v.Problem == "" && len(v.Columns) > 0 && len(v.Files) > 0 }
+
+// deferredMessage is the error of a view that is deferred.
+const deferredMessage = "this table is named here and not opened"
+
+// IsDeferred tells whether a query failed because it reads a view that is Deferred: it needs a session
+// where the view is not.
+func IsDeferred(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && strings.Contains(e.Message, deferredMessage)
 }
 
 // SessionOptions say what a session shows, and within which limits.
@@ -99,6 +117,9 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 			}
 			s.problems[catalog.TableID(v.Schema, v.Name)] = err
 		}
+		if v.deferred() {
+			continue
+		}
 		for _, f := range v.Files {
 			files = append(files, f)
 			if pattern := literalPath(f); pattern != f {
@@ -154,6 +175,8 @@ func (v View) definition() (string, error) {
 	switch {
 	case v.Problem != "":
 		return v.broken(v.Problem), nil
+	case v.deferred():
+		return v.broken(deferredMessage), nil
 	case len(v.Files) > 0:
 		files := make([]string, len(v.Files))
 		for i, f := range v.Files {

@@ -19,16 +19,30 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// Subcommand is something else that a service's binary does, where it is called with Name alone: for
+// processes that the service starts, not for people, so that --help does not list it. Nothing is read
+// from the environment for it.
+type Subcommand struct {
+	Name string
+	// Run gives the exit code.
+	Run func() int
+}
+
 // Main runs one service until it ends, or until SIGINT or SIGTERM cancels its context; a second
 // signal ends the process at once. It is the only place that exits the process: 0 after a clean
 // stop, 1 after an error, 2 for a configuration or an argument that cannot be used.
-func Main[C any](name string, run func(context.Context, C) error) {
-	os.Exit(start(name, os.Args[1:], os.Stdout, os.Stderr, run))
+func Main[C any](name string, run func(context.Context, C) error, subcommands ...Subcommand) {
+	os.Exit(start(name, os.Args[1:], os.Stdout, os.Stderr, run, subcommands...))
 }
 
-func start[C any](name string, args []string, stdout, stderr io.Writer, run func(context.Context, C) error) int {
+func start[C any](name string, args []string, stdout, stderr io.Writer, run func(context.Context, C) error, subcommands ...Subcommand) int {
 	var cfg C
 	if len(args) > 0 {
+		for _, s := range subcommands {
+			if len(args) == 1 && args[0] == s.Name {
+				return s.Run()
+			}
+		}
 		switch args[0] {
 		case "--version", "-v", "version":
 			_, _ = fmt.Fprintln(stdout, name, ReadBuild().Version)

@@ -86,7 +86,8 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.engine, err = query.New(query.Config{
+	h.engine, err = query.New(ctx, query.Config{
+		Worker: h.cfg.Worker, DataDir: h.cfg.DataDir,
 		TempRoot: h.cfg.tmpDir(), MemoryBytes: h.cfg.QueryMemory << 20, PerUser: h.cfg.QueryConcurrency, Timeout: h.cfg.QueryTimeout,
 	})
 	if err != nil {

@@ -62,6 +62,9 @@ type Config struct {
 	CatalogPoll time.Duration `envconfig:"AGNES_CATALOG_POLL" default:"2s" desc:"how often the published catalog is looked at, should an event be lost"`
 	StopBudget  time.Duration `envconfig:"AGNES_STOP_BUDGET" default:"10s" desc:"how long requests may take to end when the service is stopped"`
 
+	// Worker is the command line of a process that runs queries: this binary's own, with an argument
+	// that has it call QueryWorker. Empty: queries run in this process.
+	Worker []string `ignored:"true"`
 	// Listener is used in place of Addr where it is set.
 	Listener net.Listener `ignored:"true"`
 	// OnListen is called with the address once the server listens.

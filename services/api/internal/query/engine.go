@@ -1,5 +1,6 @@
-// Package query answers SQL: each statement in a locked session over exactly what its scope holds,
-// a few at once, fairly between users, within limits, and streamed in the format that was asked for.
+// Package query answers SQL: each statement in a locked session over exactly what its scope holds, in
+// a process of its own that can be killed, a few at once, fairly between users, within limits, and
+// streamed in the format that was asked for.
 package query
 
 import (
@@ -10,14 +11,23 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/rs/zerolog"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/api/internal/query/answer"
+	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
 )
 
 // Config of an Engine. Every zero has a meaning.
 type Config struct {
+	// Worker is the command line of a process that runs queries (worker.Main): this same binary with an
+	// argument. Empty: queries run in this process, where nothing but DuckDB's own limits holds them.
+	Worker []string
+	// DataDir is what processes may read of: the folders of granted tables below its extracts folder.
+	DataDir string
+	// Idle is how many processes wait for work; zero means two.
+	Idle int
 	// TempRoot is where sessions spill: a folder that lake.SweepScratch sweeps. Empty: nothing is
 	// spilled, and what needs more memory fails.
 	TempRoot string
@@ -34,7 +44,8 @@ type Config struct {
 	Waiting int
 	// Threads of one session; zero means one per core.
 	Threads int
-	// Sessions is how many sessions stay open; zero means 32.
+	// Sessions is how many sessions stay open in this process, and in each of the others; zero means 32
+	// and 8.
 	Sessions int
 	// Timeout ends a query, counted from its arrival; zero means 5 minutes.
 	Timeout time.Duration
@@ -58,7 +69,11 @@ func (c Config) withDefaults() Config {
 	set(&c.Running, 3*c.PerUser)
 	set(&c.Waiting, 200)
 	set(&c.Threads, runtime.NumCPU())
+	if len(c.Worker) > 0 {
+		set(&c.Sessions, 8)
+	}
 	set(&c.Sessions, 32)
+	set(&c.Idle, 2)
 	if c.Timeout <= 0 {
 		c.Timeout = 5 * time.Minute
 	}
@@ -71,29 +86,80 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// limits of one session.
+func (c Config) limits() answer.Config {
+	return answer.Config{MemoryBytes: c.share(), TempBytes: c.TempBytes, Threads: c.Threads, Sessions: c.Sessions}
+}
+
 // share is what one session may use: sessions at work are at most as many as queries that run or wait
 // for their clients, and idle ones hold next to nothing.
 func (c Config) share() int64 { return c.MemoryBytes / int64(c.Running+stallsOf(c.Running)) }
 
 // Engine answers queries. It is safe for concurrent use.
 type Engine struct {
-	cfg      Config
-	queue    *queue
-	sessions *sessions
-	scopes   scopes
+	cfg     Config
+	queue   *queue
+	scratch *lake.Scratch
+	scopes  scopes
+	local   *answer.Runner // where queries run in this process, or
+	pool    *pool          // where they run in others
 }
 
-// New returns an engine without open sessions.
-func New(cfg Config) (*Engine, error) {
+// New returns an engine. Where queries run in processes, it returns when the first of them is ready.
+func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	e := &Engine{cfg: cfg, queue: newQueue(cfg.Running, cfg.PerUser, cfg.Waiting)}
 	var err error
-	e.sessions, err = newSessions(cfg)
-	return e, err
+	if cfg.TempRoot != "" {
+		if e.scratch, err = lake.NewScratch(cfg.TempRoot, "query"); err != nil {
+			return nil, err
+		}
+	}
+	if len(cfg.Worker) > 0 {
+		e.pool, err = newPool(ctx, cfg, e.scratch)
+	} else {
+		zerolog.Ctx(ctx).Warn().Msg("queries run in this process: one that takes more memory than it may can end the whole service")
+		e.local = answer.New(e.inProcess())
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
 }
 
-// Close closes the sessions. Queries that still run end by themselves.
-func (e *Engine) Close() error { return e.sessions.close() }
+// inProcess configures what runs queries without a process for each.
+func (e *Engine) inProcess() answer.Config {
+	c := e.cfg.limits()
+	// In use are at most as many as run or stall; beyond those there must be one that can go.
+	c.Sessions = max(e.cfg.Sessions, e.cfg.Running+stallsOf(e.cfg.Running)+1)
+	if e.scratch != nil {
+		c.Dir = e.scratch.Dir
+	}
+	return c
+}
+
+// Close ends the processes, or closes the sessions. In this process, queries that still run end by
+// themselves.
+func (e *Engine) Close() error {
+	if e.local != nil {
+		e.local.Close()
+	}
+	if e.pool != nil {
+		e.pool.close()
+	}
+	if e.scratch == nil {
+		return nil
+	}
+	return e.scratch.Close()
+}
+
+// Confinement tells which layers hold the processes of queries; without processes there are none.
+func (e *Engine) Confinement() map[string]bool {
+	if e.pool == nil {
+		return (worker.Report{}).Layers()
+	}
+	return e.pool.report().Layers()
+}
 
 // Request is one statement with who asks it and what it may reach.
 type Request struct {
@@ -101,7 +167,7 @@ type Request struct {
 	User  string
 	Scope *Scope
 	SQL   string
-	// MediaType of the answer, one of MediaTypes.
+	// MediaType of the answer, one of answer.MediaTypes.
 	MediaType string
 	// Limit is the most rows that are answered; zero or less means all.
 	Limit int
@@ -144,21 +210,12 @@ type running struct {
 	req     Request
 	head    func() io.Writer
 	ticket  *ticket
+	to      io.Writer
 	summary Summary
 }
 
 func (r *running) do(ctx context.Context) error {
-	format, ok := formats[r.req.MediaType]
-	if !ok {
-		return fault.New(fault.Invalid, "a query is not answered as %q", r.req.MediaType)
-	}
-	if err := lake.CheckRead(r.req.SQL); err != nil {
-		return err // before it waits for anything
-	}
-	needed := r.req.Scope.needs(r.req.SQL)
-	for _, v := range needed {
-		r.summary.Tables = append(r.summary.Tables, v.Schema+"."+v.Name)
-	}
+	r.summary.Tables = r.req.Scope.Tables(r.req.SQL)
 	begin := time.Now()
 	var err error
 	r.ticket, err = r.engine.queue.enter(ctx, r.req.User)
@@ -167,88 +224,16 @@ func (r *running) do(ctx context.Context) error {
 	}
 	defer r.ticket.leave()
 	r.summary.Waited = time.Since(begin)
-	err = r.answer(ctx, format, needed)
-	if len(needed) < len(r.req.Scope.views) && !r.summary.Started && isUnknownName(err) {
-		// The statement put a name together by itself, or asks for one that nobody has: look again
-		// with everything, which also knows better what was meant.
-		err = r.answer(ctx, format, r.req.Scope.views)
+	defer r.settle()
+	job := answer.Job{SQL: r.req.SQL, MediaType: r.req.MediaType, Rows: int64(r.req.Limit), Bytes: r.engine.cfg.MaxBytes}
+	var done answer.Summary
+	if r.engine.local != nil {
+		done, err = r.engine.local.Run(ctx, r.req.Scope, job, func(piece []byte) error { return r.deliver(ctx, piece) })
+	} else {
+		done, err = r.engine.pool.run(ctx, r.req.Scope, job, func(piece []byte) error { return r.deliver(ctx, piece) })
 	}
+	r.summary.Rows, r.summary.Truncated = done.Rows, done.Truncated
 	return err
-}
-
-// answer runs the statement in a session with the views and sends what it gives.
-func (r *running) answer(ctx context.Context, format formatter, views []lake.View) error {
-	session, done, err := r.engine.sessions.take(ctx, r.req.Scope, views)
-	if err != nil {
-		return err
-	}
-	var failed error
-	defer func() { done(failed) }()
-	ctx, quit := context.WithCancel(ctx)
-	defer quit()
-	result, failed := session.Query(ctx, r.req.SQL)
-	if failed != nil {
-		return failed
-	}
-	defer result.Close()
-	out := &sink{ctx: ctx, head: r.head, ticket: r.ticket, summary: &r.summary, patience: r.engine.cfg.WriteTimeout}
-	defer out.done()
-	failed = r.send(result, quit, format(result, out), out)
-	return failed
-}
-
-// send writes the rows up to the limits. quit ends the statement.
-func (r *running) send(result *lake.Result, quit context.CancelFunc, enc encoder, out *sink) error {
-	defer enc.close()
-	if err := enc.begin(); err != nil {
-		return err
-	}
-	ahead := readAhead(result)
-	err := r.encode(ahead.batches, enc, out)
-	ahead.close(quit)
-	if err == nil && !r.summary.Truncated {
-		err = result.Err()
-	}
-	if err != nil {
-		return err
-	}
-	if err := enc.end(r.summary.Rows, r.summary.Truncated); err != nil {
-		return err
-	}
-	return out.flush(true)
-}
-
-// encode takes batches until they end or a limit is reached.
-func (r *running) encode(batches <-chan arrow.RecordBatch, enc encoder, out *sink) error {
-	limit := int64(r.req.Limit)
-	for batch := range batches {
-		rows := batch.NumRows()
-		if limit > 0 && r.summary.Rows+rows > limit {
-			r.summary.Truncated = true
-			rows = limit - r.summary.Rows
-		}
-		var err error
-		if rows > 0 {
-			slice := batch.NewSlice(0, rows)
-			err = enc.batch(slice)
-			slice.Release()
-		}
-		batch.Release()
-		if err != nil {
-			return err
-		}
-		r.summary.Rows += rows
-		if err := out.flush(false); err != nil {
-			return err
-		}
-		if out.total() > r.engine.cfg.MaxBytes {
-			r.summary.Truncated = true
-		}
-		if r.summary.Truncated {
-			return nil
-		}
-	}
-	return nil
 }
 
 // errClient tells that the one who asked could not be written to.
@@ -256,47 +241,21 @@ type errClient struct{ error }
 
 func (e errClient) Unwrap() error { return e.error }
 
-// flushAt is how many bytes of an answer are gathered before they are sent. What fails earlier is
-// still an error with a status.
-const flushAt = 256 << 10
-
-// sink gathers bytes and sends them in large pieces.
-type sink struct {
-	ctx      context.Context //nolint:containedctx // that of the query, for as long as it is answered
-	head     func() io.Writer
-	ticket   *ticket
-	patience time.Duration
-	to       io.Writer
-	buf      []byte
-	summary  *Summary
-}
-
-func (s *sink) total() int64 { return s.summary.Bytes + int64(len(s.buf)) }
-
-// Write is for encoders that write by themselves.
-func (s *sink) Write(p []byte) (int, error) {
-	s.buf = append(s.buf, p...)
-	return len(p), s.flush(false)
-}
-
-func (s *sink) flush(all bool) error {
-	if !all && len(s.buf) < flushAt {
-		return nil
+// deliver writes a piece of the answer to the one who asked, within the time that it may take.
+func (r *running) deliver(ctx context.Context, piece []byte) error {
+	if r.to == nil {
+		r.summary.Started = true
+		r.to = r.head()
 	}
-	if s.to == nil {
-		s.summary.Started = true
-		s.to = s.head()
-	}
-	end := time.Now().Add(s.patience)
-	if limit, ok := s.ctx.Deadline(); ok && limit.Before(end) {
+	end := time.Now().Add(r.engine.cfg.WriteTimeout)
+	if limit, ok := ctx.Deadline(); ok && limit.Before(end) {
 		end = limit
 	}
-	s.deadline(end)
+	r.deadline(end)
 	var n int
 	var err error
-	s.ticket.wait(func() { n, err = s.to.Write(s.buf) })
-	s.summary.Bytes += int64(n)
-	s.buf = s.buf[:0]
+	r.ticket.wait(func() { n, err = r.to.Write(piece) })
+	r.summary.Bytes += int64(n)
 	if err != nil {
 		return errClient{err}
 	}
@@ -304,14 +263,14 @@ func (s *sink) flush(all bool) error {
 }
 
 // deadline bounds what is written to a connection, where the writer is one.
-func (s *sink) deadline(t time.Time) {
-	if w, ok := s.to.(http.ResponseWriter); ok {
+func (r *running) deadline(t time.Time) {
+	if w, ok := r.to.(http.ResponseWriter); ok {
 		_ = http.NewResponseController(w).SetWriteDeadline(t) // a writer that has none is a test's
 	}
 }
 
-// done leaves the connection as it was, for what follows.
-func (s *sink) done() { s.deadline(time.Time{}) }
+// settle leaves the connection as it was, for what follows.
+func (r *running) settle() { r.deadline(time.Time{}) }
 
 // isClient tells whether the client went away.
 func isClient(err error) bool {

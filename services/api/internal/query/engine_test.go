@@ -51,7 +51,7 @@ func engine(tb testing.TB, cfg Config) *Engine {
 	if cfg.TempRoot == "" {
 		cfg.TempRoot = filepath.Join(tb.TempDir(), "tmp")
 	}
-	e, err := New(cfg)
+	e, err := New(context.Background(), cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestNamesThatAStatementPutsTogetherAreFound(t *testing.T) {
 func TestTrap_E8_AllQueriesShareOneBudget(t *testing.T) {
 	t.Parallel()
 	const share = 64 << 20
-	e, err := New(Config{PerUser: 1, Running: 2, Threads: 1, MemoryBytes: 3 * share})
+	e, err := New(context.Background(), Config{PerUser: 1, Running: 2, Threads: 1, MemoryBytes: 3 * share})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,16 +7,10 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
 )
 
-// isUnknownName tells whether DuckDB did not find a name that the statement uses.
-func isUnknownName(err error) bool {
-	var e *lake.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	return e.Class == lake.ClassCatalog || e.Class == lake.ClassBinder && strings.Contains(e.Message, "does not exist")
-}
+const needsMore = "the query needs more than its %d MB of memory; filter or aggregate more, or select fewer columns"
 
 // asFault says what went wrong in the words of whoever asked.
 func (e *Engine) asFault(ctx context.Context, err error) error {
@@ -30,13 +24,20 @@ func (e *Engine) asFault(ctx context.Context, err error) error {
 		}
 		return fault.Wrap(err, fault.Unavailable, "the query was cancelled")
 	}
+	var died *worker.DeathError
+	if errors.As(err, &died) {
+		if died.Memory {
+			return fault.Wrap(err, fault.TooLarge, needsMore, e.cfg.share()>>20)
+		}
+		return fault.Wrap(err, fault.Internal, "the query ended with the process that ran it; the log of the server has the details")
+	}
 	var duck *lake.Error
 	if !errors.As(err, &duck) {
 		return fault.Wrap(err, fault.Internal, "the query failed; the log of the server has the details")
 	}
 	switch duck.Class {
 	case lake.ClassOutOfMemory:
-		return fault.Wrap(err, fault.TooLarge, "the query needs more than its %d MB of memory; filter or aggregate more, or select fewer columns", e.cfg.share()>>20)
+		return fault.Wrap(err, fault.TooLarge, needsMore, e.cfg.share()>>20)
 	case lake.ClassCatalog:
 		if strings.HasPrefix(duck.Message, "Table with name") || strings.HasPrefix(duck.Message, "Schema with name") {
 			return fault.Wrap(err, fault.NotFound, "%s", lake.UserMessage(err))

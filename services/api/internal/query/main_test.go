@@ -1,9 +1,18 @@
 package query
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also what a process for queries runs: see children.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == worker.Argument {
+		os.Exit(worker.Main(os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}

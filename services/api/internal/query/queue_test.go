@@ -240,9 +240,7 @@ func TestSessionsAreSharedAndBounded(t *testing.T) {
 		}
 	}
 	wait.Wait()
-	e.sessions.mu.Lock()
-	defer e.sessions.mu.Unlock()
-	if n := len(e.sessions.open); n == 0 || n > 3 {
+	if n := e.local.Open(); n == 0 || n > 3 {
 		t.Errorf("%d sessions are open", n)
 	}
 }

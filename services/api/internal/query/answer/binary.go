@@ -1,4 +1,4 @@
-package query
+package answer
 
 import (
 	"fmt"
@@ -144,7 +144,7 @@ func (e *parquetFile) end(int64, bool) error {
 
 func (e *parquetFile) close() {
 	if e.writer != nil {
-		e.out.to, e.out.buf = io.Discard, nil // the footer of half a file is of no use
+		e.out.discard() // the footer of half a file is of no use
 		_ = e.writer.Close()
 	}
 }

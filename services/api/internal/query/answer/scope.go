@@ -1,10 +1,11 @@
-package query
+package answer
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/lake"
@@ -52,53 +53,71 @@ func ViewOf(dataDir, source string, t catalog.Table, aliases []string) lake.View
 	return v
 }
 
-// needs are the views that a statement mentions, in the scope's order.
-func (s *Scope) needs(sql string) []lake.View {
+// Views are all that the scope holds. The slice must not be changed.
+func (s *Scope) Views() []lake.View { return s.views }
+
+// selection is which views a session shows: those by their place are bound to their files; the others
+// are left out, or shown deferred.
+type selection struct {
+	bound    []int // sorted
+	deferred bool
+}
+
+// everything binds every view.
+func (s *Scope) everything() selection {
+	all := make([]int, len(s.views))
+	for i := range all {
+		all[i] = i
+	}
+	return selection{bound: all}
+}
+
+// selects tells what a statement may need: the views that it mentions, and the names of the others
+// where it asks what there is.
+func (s *Scope) selects(sql string) selection {
+	names, everything := lake.Mentioned(sql, s.names)
 	var at []int
-	for _, name := range lake.Mentions(sql, s.names) {
+	for _, name := range names {
 		at = append(at, s.byName[name]...)
 	}
 	slices.Sort(at)
-	at = slices.Compact(at)
-	needed := make([]lake.View, len(at))
-	for i, n := range at {
-		needed[i] = s.views[n]
-	}
-	return needed
+	return selection{bound: slices.Compact(at), deferred: everything}
 }
 
-// maxScopes is how many scopes an engine remembers.
-const maxScopes = 64
-
-// scopes remembers the last scopes.
-type scopes struct {
-	mu   sync.Mutex
-	list []*Scope // the latest last
-}
-
-// Scope gives the scope of that fingerprint, made of views where it is not remembered.
-func (e *Engine) Scope(fingerprint string, views func() []lake.View) *Scope {
-	if s := e.scopes.find(fingerprint); s != nil {
-		return s
-	}
-	made := NewScope(fingerprint, views())
-	e.scopes.mu.Lock()
-	defer e.scopes.mu.Unlock()
-	e.scopes.list = append(e.scopes.list, made)
-	if len(e.scopes.list) > maxScopes {
-		e.scopes.list = slices.Delete(e.scopes.list, 0, len(e.scopes.list)-maxScopes)
-	}
-	return made
-}
-
-func (s *scopes) find(fingerprint string) *Scope {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := len(s.list) - 1; i >= 0; i-- {
-		if found := s.list[i]; found.Fingerprint == fingerprint {
-			s.list = append(slices.Delete(s.list, i, i+1), found)
-			return found
+// show gives the views of a selection, for a session.
+func (s *Scope) show(chosen selection) []lake.View {
+	if !chosen.deferred {
+		views := make([]lake.View, len(chosen.bound))
+		for i, at := range chosen.bound {
+			views[i] = s.views[at]
 		}
+		return views
 	}
-	return nil
+	views := slices.Clone(s.views)
+	for i := range views {
+		_, bound := slices.BinarySearch(chosen.bound, i)
+		views[i].Deferred = !bound
+	}
+	return views
+}
+
+// key is equal for equal selections of one scope.
+func (s *Scope) key(chosen selection) string {
+	if len(chosen.bound) == len(s.views) {
+		return s.Fingerprint // all are bound: nothing is left to defer
+	}
+	h := sha256.New()
+	for _, at := range chosen.bound {
+		_, _ = fmt.Fprintln(h, at)
+	}
+	return fmt.Sprintf("%s %v %x", s.Fingerprint, chosen.deferred, h.Sum(nil))
+}
+
+// Tables are the qualified names of those that a statement mentions.
+func (s *Scope) Tables(sql string) []string {
+	var names []string
+	for _, at := range s.selects(sql).bound {
+		names = append(names, catalog.TableID(s.views[at].Schema, s.views[at].Name))
+	}
+	return names
 }

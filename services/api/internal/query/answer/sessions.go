@@ -1,9 +1,7 @@
-package query
+package answer
 
 import (
 	"context"
-	"crypto/sha256"
-	"fmt"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -14,8 +12,7 @@ import (
 // sessions keeps open sessions by what they show. One that nobody uses is closed when there are too
 // many; one that DuckDB broke is closed when nobody uses it any more.
 type sessions struct {
-	cfg     Config
-	scratch *lake.Scratch
+	cfg Config
 
 	mu     sync.Mutex
 	open   map[string]*shared
@@ -34,34 +31,14 @@ type shared struct {
 	dropped bool
 }
 
-func newSessions(cfg Config) (*sessions, error) {
-	s := &sessions{cfg: cfg, open: make(map[string]*shared)}
-	// In use are at most as many as run or stall; beyond those there must be one that can go.
-	s.cfg.Sessions = max(s.cfg.Sessions, cfg.Running+stallsOf(cfg.Running)+1)
-	if cfg.TempRoot == "" {
-		return s, nil
-	}
-	var err error
-	s.scratch, err = lake.NewScratch(cfg.TempRoot, "query")
-	return s, err
-}
-
-// keyOf is equal for equal views of one scope.
-func keyOf(scope *Scope, views []lake.View) string {
-	if len(views) == len(scope.views) {
-		return scope.Fingerprint
-	}
-	h := sha256.New()
-	for _, v := range views {
-		fmt.Fprintf(h, "%q %q\n", v.Schema, v.Name)
-	}
-	return scope.Fingerprint + " " + string(h.Sum(nil))
+func newSessions(cfg Config) *sessions {
+	return &sessions{cfg: cfg, open: make(map[string]*shared)}
 }
 
 // take gives a session with the views, opened by the first who asks. done gives it back, with the
 // error that its query ended with.
-func (s *sessions) take(ctx context.Context, scope *Scope, views []lake.View) (session *lake.Session, done func(error), err error) {
-	key := keyOf(scope, views)
+func (s *sessions) take(ctx context.Context, scope *Scope, chosen selection) (session *lake.Session, done func(error), err error) {
+	key := scope.key(chosen)
 	s.mu.Lock()
 	entry := s.open[scope.Fingerprint] // with everything
 	if entry == nil {
@@ -82,7 +59,7 @@ func (s *sessions) take(ctx context.Context, scope *Scope, views []lake.View) (s
 	s.mu.Unlock()
 	done = func(failed error) { s.giveBack(key, entry, failed) }
 	if first {
-		s.start(entry, views, number)
+		s.start(entry, scope.show(chosen), number)
 	}
 	select {
 	case <-entry.ready:
@@ -102,10 +79,10 @@ func (s *sessions) start(entry *shared, views []lake.View, number int) {
 	go func() {
 		defer close(entry.ready)
 		o := lake.SessionOptions{
-			Views: views, MemoryBytes: s.cfg.share(), Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes,
+			Views: views, MemoryBytes: s.cfg.MemoryBytes, Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes,
 		}
-		if s.scratch != nil {
-			o.TempDir = filepath.Join(s.scratch.Dir, strconv.Itoa(number))
+		if s.cfg.Dir != "" {
+			o.TempDir = filepath.Join(s.cfg.Dir, strconv.Itoa(number))
 		}
 		entry.session, entry.err = lake.OpenSession(context.Background(), o)
 	}()
@@ -172,14 +149,10 @@ func (e *shared) close() {
 	}
 }
 
-func (s *sessions) close() error {
+func (s *sessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	for s.evict() {
 	}
-	if s.scratch == nil {
-		return nil
-	}
-	return s.scratch.Close()
 }
