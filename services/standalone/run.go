@@ -30,6 +30,8 @@ type Config struct {
 	// NATSListen opens the embedded bus to other processes; empty keeps it inside.
 	NATSListen string `envconfig:"AGNES_NATS_LISTEN" desc:"address on which the embedded bus listens; empty: for this process only"`
 
+	// Worker is the command line of a process that runs queries, as in api.Config.
+	Worker []string `ignored:"true"`
 	// OnReady is called with the api's address once the api listens.
 	OnReady func(addr string) `ignored:"true"`
 }
@@ -82,7 +84,7 @@ type member struct {
 func members(cfg Config) []member {
 	return []member{
 		{"api", func(ctx context.Context, base service.Base) error {
-			return load(ctx, func(c *api.Config) { c.Base, c.OnListen = base, cfg.OnReady }, api.Run)
+			return load(ctx, func(c *api.Config) { c.Base, c.OnListen, c.Worker = base, cfg.OnReady, cfg.Worker }, api.Run)
 		}},
 		{"orchestrator", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *orchestrator.Config) { c.Base = base }, orchestrator.Run)

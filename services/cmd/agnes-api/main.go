@@ -6,4 +6,6 @@ import (
 	"github.com/agnes-platform/agnes/services/api"
 )
 
-func main() { service.Main("agnes-api", api.Run) }
+func main() {
+	service.Main("agnes-api", api.Run, service.Subcommand{Name: api.WorkerArgument, Run: api.QueryWorker})
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/elastic/go-seccomp-bpf"
 	"github.com/landlock-lsm/go-landlock/landlock"
 	llsyscall "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
@@ -49,7 +50,13 @@ func narrow(s setup, views []lake.View) error {
 	}
 	folders, files := placesOf(extracts(s), views)
 	rules := landlock.CompositeRule(landlock.RODirs(folders...).IgnoreIfMissing(), landlock.ROFiles(files...).IgnoreIfMissing())
-	return restrict(rules, s)
+	if err := restrict(rules, s); err != nil {
+		return err
+	}
+	if seccomp.Supported() {
+		return filterLast()
+	}
+	return nil
 }
 
 // placesOf are the folders in which a table has all of its parts to itself, which is how our
