@@ -36,9 +36,16 @@ const users = "/api/users"
 
 // Accounts lists all users, ordered by e-mail.
 func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	return c.SearchAccounts(ctx, AccountFilter{})
+}
+
+// SearchAccounts lists all users that match, page after page; Limit and Offset of the filter count for
+// nothing.
+func (c *Client) SearchAccounts(ctx context.Context, f AccountFilter) ([]Account, error) {
 	var all []Account
 	for {
-		list, total, err := c.FindAccounts(ctx, AccountFilter{Offset: len(all)})
+		f.Limit, f.Offset = 0, len(all)
+		list, total, err := c.FindAccounts(ctx, f)
 		if err != nil {
 			return nil, err
 		}

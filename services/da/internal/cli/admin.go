@@ -17,16 +17,19 @@ func (a *app) adminCommand() *cobra.Command {
   da admin grant ann@example.com orders`,
 		a.registerCommand(), a.updateCommand(), a.listCommand(), a.removeCommand(), a.discoverCommand(),
 		a.adminSync(), a.runsCommand(), a.sourcesCommand(), a.rebuildCommand(), a.deadLettersCommand(),
-		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(),
+		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(), a.groupsCommand(), a.adminRequests(), a.adminSessions(),
+		a.auditCommand(), a.configureCommand(), a.publish("make-public", true), a.publish("make-private", false),
 		renamed(a.registerCommand(), "register-table NAME"), renamed(a.listCommand(), "list-tables"), a.discoverAndRegister(),
-		renamed(a.usersList(), "list-users"), renamed(a.usersAdd(), "add-user EMAIL"))
+		renamed(a.usersList(), "list-users"), renamed(a.usersAdd(), "add-user EMAIL"),
+		renamed(a.usersRemove(), "remove-user USER"), renamed(a.usersSetRole(), "set-role USER ROLE"), renamed(a.usersActivate(), "activate USER"),
+		renamed(a.usersDeactivate(), "deactivate USER"), renamed(a.usersResetPassword(), "reset-password USER"), renamed(a.usersSetPassword(), "set-password USER"))
 	cmd.GroupID = groupAccount
 	return cmd
 }
 
 // asAdmin connects and calls do.
-func (a *app) asAdmin(do func(c *client.Client) error) error {
-	c, _, err := a.connect()
+func (a *app) asAdmin(ctx context.Context, do func(c *client.Client) error) error {
+	c, _, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (a *app) sourcesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "sources", Short: "List the sources and what is published of them", Args: noArgs, Example: "  da admin sources --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				list, err := c.Sources(cmd.Context())
 				if err != nil {
 					return err
@@ -110,7 +113,7 @@ extract that another program wrote, or when a catalog document was damaged.`,
 			if len(args) == 1 {
 				source = args[0]
 			}
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				sources, err := c.Rebuild(cmd.Context(), source)
 				if err != nil {
 					return err
@@ -139,7 +142,7 @@ func (a *app) deadList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List them, with what went wrong", Args: noArgs, Example: "  da admin dead-letters list --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				list, err := c.DeadLetters(cmd.Context())
 				if err != nil {
 					return err
@@ -176,7 +179,7 @@ func (a *app) deadEach(use, short, verb, done string, do func(*client.Client, co
 			if err != nil {
 				return err
 			}
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				results := []deadResult{}
 				var failed error
 				for _, n := range numbers {

@@ -26,7 +26,7 @@ published; interrupting stops the following, not the run.`,
   da admin sync --source shop --force`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what.Tables = args
-			return a.asAdmin(func(c *client.Client) error { return a.trigger(cmd.Context(), c, what, wait, timeout) })
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error { return a.trigger(cmd.Context(), c, what, wait, timeout) })
 		},
 	}
 	flags := cmd.Flags()
@@ -171,7 +171,7 @@ func (a *app) runsCommand() *cobra.Command {
 		Use: "runs [ID]", Short: "List the latest syncs, or show one", Args: mayArg("the id of a run"),
 		Example: "  da admin runs --source shop\n  da admin runs 0190f3a2 --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				switch {
 				case len(args) == 0 && wait:
 					return usage("--wait needs the id of a run")

@@ -118,7 +118,7 @@ readable for those to whom it is granted.`,
 				return err
 			}
 			fields.Name = &args[0]
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				made, err := c.RegisterTable(cmd.Context(), fields)
 				if fault.Is(err, fault.Conflict) {
 					return hinted{err, "Change it with `da admin update`, or see `da admin list`."}
@@ -154,7 +154,7 @@ func (a *app) updateCommand() *cobra.Command {
 			if cmd.Flags().NFlag() == 0 {
 				return usage("say what to change; see `%s --help`", cmd.CommandPath())
 			}
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				if err := c.UpdateTable(cmd.Context(), args[0], fields); err != nil {
 					return err
 				}
@@ -167,12 +167,32 @@ func (a *app) updateCommand() *cobra.Command {
 	return cmd
 }
 
+// publish lets everybody read a table, or only those to whom it is granted.
+func (a *app) publish(verb string, public bool) *cobra.Command {
+	short := map[bool]string{true: "Let every user read tables", false: "Let only those read tables to whom they are granted"}[public]
+	return &cobra.Command{
+		Use: verb + " ID…", Short: short, Args: someArgs(1, "the ids of registered tables"), Example: "  da admin " + verb + " orders",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
+				for _, id := range args {
+					if err := c.UpdateTable(cmd.Context(), id, client.TableFields{IsPublic: &public}); err != nil {
+						return err
+					}
+				}
+				return a.give(map[string]any{"tables": args, "is_public": public}, func() {
+					a.print("%s: %s.", joined(args), map[bool]string{true: "everybody may read it", false: "only those may read it to whom it is granted"}[public])
+				})
+			})
+		},
+	}
+}
+
 func (a *app) listCommand() *cobra.Command {
 	var source string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the registered tables", Args: noArgs, Example: "  da admin list --source shop",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				list, err := c.Registry(cmd.Context())
 				if err != nil {
 					return err
@@ -207,7 +227,7 @@ func (a *app) removeCommand() *cobra.Command {
 		Long:    "Take a table out of the registry: it is no longer extracted, and leaves the catalog and the workspaces.",
 		Example: "  da admin remove orders",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				if err := c.RemoveTable(cmd.Context(), args[0]); err != nil {
 					return err
 				}
@@ -227,7 +247,7 @@ func (a *app) discoverCommand() *cobra.Command {
 			if len(args) == 1 {
 				source = args[0]
 			}
-			return a.asAdmin(func(c *client.Client) error {
+			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				if register {
 					return a.registerAll(cmd, c, source)
 				}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/client"
 	"github.com/agnes-platform/agnes/pkg/fault"
-	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/da/internal/settings"
 	"github.com/agnes-platform/agnes/services/da/internal/workspace"
 )
@@ -126,6 +125,12 @@ func (a *app) hint(err error) string {
 		}
 		return "Sign in with `da login`, or set " + settings.EnvToken + " to a personal access token."
 	case fault.Forbidden:
+		if scope := missingScope(err); scope != "" {
+			return "Sign in with `da login`, or make a token that has it: `da token create --name NAME --scope read --scope " + scope + "`."
+		}
+		if client.StatusCode(err) == 0 {
+			return ""
+		}
 		return "Ask an administrator for the grant or the role, or sign in as somebody who has it."
 	case fault.Unavailable:
 		if client.StatusCode(err) == 0 {
@@ -143,6 +148,16 @@ func (a *app) hint(err error) string {
 	case fault.Invalid, fault.NotFound, fault.Conflict, fault.TooLarge, fault.Permanent:
 	}
 	return ""
+}
+
+// missingScope is the scope that a personal access token was refused for; empty where it was not.
+func missingScope(err error) string {
+	_, rest, found := strings.Cut(fault.Message(err), "lacks the scope ")
+	if !found {
+		return ""
+	}
+	scope, _, _ := strings.Cut(rest, ":")
+	return strings.TrimSpace(scope)
 }
 
 // note writes a line to standard error.
@@ -198,15 +213,8 @@ func (a *app) find() (*workspace.Workspace, error) {
 // settings gives what applies to this call.
 func (a *app) settings() (*settings.Settings, error) { return settings.Load(a.server, a.Env) }
 
-// dial gives a client for what the settings say, signed in or not.
-func dial(s *settings.Settings) (*client.Client, error) {
-	return client.New(client.Options{
-		Server: s.Server, Token: s.Token, Retries: s.Retries, UserAgent: "da/" + service.ReadBuild().Version,
-	})
-}
-
 // connect gives a client that is signed in.
-func (a *app) connect() (*client.Client, *settings.Settings, error) {
+func (a *app) connect(ctx context.Context) (*client.Client, *settings.Settings, error) {
 	s, err := a.settings()
 	if err != nil {
 		return nil, nil, err
@@ -214,7 +222,7 @@ func (a *app) connect() (*client.Client, *settings.Settings, error) {
 	if s.Token == "" {
 		return nil, nil, signedOut(s)
 	}
-	c, err := dial(s)
+	c, err := a.dial(ctx, s)
 	return c, s, err
 }
 
@@ -280,7 +288,8 @@ Exit codes: 0 everything was done, 1 something was not, 2 not understood.`,
 	root.SetCompletionCommandGroupID(groupOther)
 	root.AddCommand(
 		a.syncCommand(), a.queryCommand(), a.exploreCommand(), a.statusCommand(), a.diagnoseCommand(),
-		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.tokenCommand(),
+		a.uploadCommand(), a.uploadsCommand(), a.datasetsCommand(), a.requestCommand(), a.requestsCommand(),
+		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.tokenCommand(), a.sessionsCommand(), a.passwordCommand(),
 		a.adminCommand(), a.versionCommand(), a.authAlias(),
 	)
 	return root
@@ -308,6 +317,26 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
+			return usage("%s takes %s; see `%s --help`", cmd.CommandPath(), what, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// someArgs wants at least n arguments; what names them.
+func someArgs(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usage("%s takes %s; see `%s --help`", cmd.CommandPath(), what, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// exactly wants n arguments; what names them.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
 			return usage("%s takes %s; see `%s --help`", cmd.CommandPath(), what, cmd.CommandPath())
 		}
 		return nil

@@ -129,13 +129,13 @@ func (e *examiner) overall() string {
 	return overall
 }
 
-func (e *examiner) configuration(context.Context) finding {
+func (e *examiner) configuration(ctx context.Context) finding {
 	s, err := e.app.settings()
 	if err != nil {
 		return e.failed(err)
 	}
 	s.Retries = -1
-	if e.client, err = dial(s); err != nil {
+	if e.client, err = e.app.dial(ctx, s); err != nil {
 		return e.failed(err)
 	}
 	e.settings = s

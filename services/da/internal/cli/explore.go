@@ -184,7 +184,7 @@ func tableOf(columns []catalog.Column) show.Table {
 }
 
 func (a *app) exploreRemote(ctx context.Context, name string) error {
-	c, _, err := a.connect()
+	c, _, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}

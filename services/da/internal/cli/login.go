@@ -1,16 +1,13 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"io"
-	"os"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/agnes-platform/agnes/pkg/client"
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -20,28 +17,35 @@ import (
 
 // loginFlags are what login was told.
 type loginFlags struct {
-	email, password, token string
-	passwordStdin          bool
+	email, password, token           string
+	passwordStdin, device, noBrowser bool
 }
 
 func (a *app) loginCommand() *cobra.Command {
 	var f loginFlags
 	cmd := &cobra.Command{
 		Use: "login", Short: "Sign in to a server", GroupID: groupAccount, Args: noArgs,
-		Long: `Sign in with e-mail and password, or with a personal access token, and remember
-the server and the credential for this user alone. Nothing is remembered unless
-the server accepts it.
+		Long: `Sign in and remember the server and the credential for this user alone. Nothing
+is remembered unless the server accepts it.
+
+At a terminal, da shows a page and a code; you agree in a browser, on this or
+any other machine (--no-browser, or DA_NO_BROWSER, opens none here). Where there
+is no browser, give --email, which asks for the password, or --token. A session
+is renewed by itself while it is used.
 
 What stands on a command line can be read by others on the machine: give the
 password at the prompt or with --password-stdin, and the token with --token -,
 which reads it from standard input too.`,
-		Example: `  da login --server https://agnes.example.com --email ann@example.com
+		Example: `  da login --server https://agnes.example.com
+  da login --email ann@example.com --password-stdin < password.txt
   da login --token - < token.txt`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.login(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.email, "email", "", "e-mail address")
 	flags.BoolVar(&f.passwordStdin, "password-stdin", false, "read the password from standard input")
+	flags.BoolVar(&f.device, "device", false, "sign in by a code in a browser, as at a terminal without other flags")
+	flags.BoolVar(&f.noBrowser, "no-browser", false, "open no browser: the page is only shown ("+settings.EnvNoBrowser+")")
 	flags.StringVar(&f.token, "token", "", "personal access token; - reads it from standard input")
 	flags.StringVar(&f.password, "password", "", "")
 	_ = flags.MarkHidden("password") // the predecessor had it; it works, with a warning
@@ -52,6 +56,8 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 	switch {
 	case f.token != "" && (f.email != "" || f.password != "" || f.passwordStdin):
 		return usage("use either --token, or --email with a password")
+	case f.device && (f.token != "" || f.email != "" || f.password != "" || f.passwordStdin):
+		return usage("use either --device, or --email with a password, or --token")
 	case f.password != "" && f.passwordStdin:
 		return usage("use either --password-stdin or the prompt for the password")
 	}
@@ -59,12 +65,7 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 	if err != nil {
 		return err
 	}
-	var found settings.Credential
-	if f.token != "" {
-		found, err = a.loginWithToken(ctx, s, f.token)
-	} else {
-		found, err = a.loginWithPassword(ctx, s, f)
-	}
+	found, err := a.signIn(ctx, s, f)
 	if err != nil {
 		return err
 	}
@@ -85,9 +86,42 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 	})
 }
 
+// signIn chooses the way in: what was asked for, and else the browser where somebody sits at a terminal.
+func (a *app) signIn(ctx context.Context, s *settings.Settings, f loginFlags) (settings.Credential, error) {
+	if f.token != "" {
+		return a.loginWithToken(ctx, s, f.token)
+	}
+	_, in := isTerminal(a.In)
+	_, out := isTerminal(a.Err)
+	if !f.device && (!in || !out || f.email != "" || f.password != "" || f.passwordStdin) {
+		return a.loginWithPassword(ctx, s, f)
+	}
+	session, err := a.loginInBrowser(ctx, s, f)
+	if client.StatusCode(err) == http.StatusNotFound {
+		if f.device {
+			return settings.Credential{}, hinted{
+				fault.New(fault.NotFound, "%s has no sign-in in the browser", s.Server),
+				"Sign in with `da login --email ADDRESS`, or with a token: `da login --token -`.",
+			}
+		}
+		a.note("%s has no sign-in in the browser: sign in with your password.", s.Server)
+		return a.loginWithPassword(ctx, s, f)
+	}
+	return credentialOf(session), err
+}
+
+func credentialOf(session client.Session) settings.Credential {
+	return settings.Credential{
+		AccessToken: session.AccessToken, Email: session.Email, Role: session.Role, IssuedAt: time.Now().UTC(), ExpiresAt: session.ExpiresAt,
+	}
+}
+
 func (a *app) loginWithToken(ctx context.Context, s *settings.Settings, token string) (settings.Credential, error) {
-	if token == "-" {
-		line, err := a.readLine()
+	if token != "-" {
+		a.note("A token on the command line can be read by others on this machine: use --token -.")
+	} else {
+		_, atTerminal := isTerminal(a.In)
+		line, err := a.secret("Token: ", !atTerminal, "--token -")
 		if err != nil {
 			return settings.Credential{}, err
 		}
@@ -97,7 +131,7 @@ func (a *app) loginWithToken(ctx context.Context, s *settings.Settings, token st
 	if s.Token == "" {
 		return settings.Credential{}, usage("the token is empty")
 	}
-	c, err := dial(s)
+	c, err := client.New(options(s))
 	if err != nil {
 		return settings.Credential{}, err
 	}
@@ -115,7 +149,7 @@ func (a *app) loginWithPassword(ctx context.Context, s *settings.Settings, f log
 		return settings.Credential{}, err
 	}
 	s.Token = ""
-	c, err := dial(s)
+	c, err := client.New(options(s))
 	if err != nil {
 		return settings.Credential{}, err
 	}
@@ -124,19 +158,16 @@ func (a *app) loginWithPassword(ctx context.Context, s *settings.Settings, f log
 	if fault.Is(err, fault.Unauthenticated) {
 		return settings.Credential{}, hinted{err, "Check e-mail and password. An account without a password signs in with a token: `da login --token -`."}
 	}
-	return settings.Credential{AccessToken: session.AccessToken, Email: session.Email, Role: session.Role}, err
+	return credentialOf(session), err
 }
 
 // askWho completes e-mail and password at a prompt, where there is somebody to ask.
 func (a *app) askWho(f loginFlags) (email, password string, err error) {
-	in, asking := a.In.(*os.File)
-	if _, yes := isTerminal(a.In); !yes {
-		asking = false
-	}
+	_, asking := isTerminal(a.In)
 	email = f.email
 	if email == "" {
 		if !asking || f.passwordStdin {
-			return "", "", usage("login needs --email where nobody can be asked, or --token")
+			return "", "", usage("login needs --email where nobody can be asked, or --token, or --device")
 		}
 		_, _ = io.WriteString(a.Err, "E-mail: ")
 		if email, err = a.readLine(); err != nil {
@@ -153,109 +184,8 @@ func (a *app) askWho(f loginFlags) (email, password string, err error) {
 	case !asking:
 		return "", "", usage("login needs --password-stdin where nobody can be asked")
 	}
-	_, _ = io.WriteString(a.Err, "Password: ")
-	raw, err := term.ReadPassword(int(in.Fd()))
-	_, _ = io.WriteString(a.Err, "\n")
-	if err != nil {
-		return "", "", fault.Wrap(err, fault.Invalid, "the password cannot be read")
-	}
-	return email, string(raw), nil
-}
-
-// readLine reads the first line of standard input.
-func (a *app) readLine() (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(a.In, 64<<10)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fault.Wrap(err, fault.Invalid, "standard input cannot be read")
-	}
-	return strings.TrimRight(line, "\r\n"), nil
-}
-
-func (a *app) logoutCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "logout", Short: "Sign out", GroupID: groupAccount, Args: noArgs,
-		Long: `End the session on the server and forget the credential. A personal access token
-is only forgotten: it stays valid until it is revoked with ` + "`da token revoke`" + `.`,
-		Example: "  da logout",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.logout(cmd.Context()) },
-	}
-}
-
-func (a *app) logout(ctx context.Context) error {
-	s, loadErr := a.settings()
-	var endErr error
-	if loadErr == nil && s.TokenFrom == settings.FromFile {
-		endErr = endSession(ctx, s)
-	}
-	was, err := settings.DropCredential(a.Env) // damaged files must not keep anybody signed in
-	if err != nil {
-		return err
-	}
-	if a.Env(settings.EnvToken) != "" {
-		a.note("%s is still set: da goes on using it until you unset it.", settings.EnvToken)
-	}
-	if endErr != nil {
-		return hinted{
-			fault.Wrap(endErr, fault.KindOf(endErr), "the credential is forgotten here, but the server could not be told: %s", fault.Message(endErr)),
-			"The session ends by itself when it expires.",
-		}
-	}
-	return a.give(map[string]bool{"signed_out": was}, func() {
-		if was {
-			a.print("Signed out.")
-			return
-		}
-		a.print("You were not signed in.")
-	})
-}
-
-// endSession ends the session on the server. A token that the server no longer knows has ended.
-func endSession(ctx context.Context, s *settings.Settings) error {
-	s.Retries = -1
-	c, err := dial(s)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	me, err := c.Me(ctx)
-	if err == nil && me.Credential.Kind == "session" {
-		err = c.Logout(ctx)
-	}
-	if fault.Is(err, fault.Unauthenticated) {
-		return nil
-	}
-	return err
-}
-
-func (a *app) whoamiCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "whoami", Short: "Show who you are signed in as", GroupID: groupAccount, Args: noArgs,
-		Long:    "Ask the server who the credential belongs to, and until when it is good.",
-		Example: "  da whoami --json",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.whoami(cmd.Context()) },
-	}
-}
-
-func (a *app) whoami(ctx context.Context) error {
-	c, s, err := a.connect()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	me, err := c.Me(ctx)
-	if err != nil {
-		return err
-	}
-	return a.give(struct {
-		client.Me
-		Server    string `json:"server"`
-		TokenFrom string `json:"token_from"`
-	}{me, s.Server, s.TokenFrom}, func() {
-		a.print("Email:   %s", me.Email)
-		a.print("Role:    %s", me.Role)
-		a.print("Server:  %s", s.Server)
-		a.print("Signed in by %s", credential(me.Credential, s.TokenFrom))
-	})
+	password, err = a.secret("Password: ", false, "--password-stdin")
+	return email, password, err
 }
 
 // credential describes what somebody is signed in with.

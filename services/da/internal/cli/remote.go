@@ -29,7 +29,7 @@ func accept(format string) string {
 }
 
 func (a *app) queryRemote(ctx context.Context, sql string, f queryFlags) error {
-	c, _, err := a.connect()
+	c, _, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -144,7 +144,7 @@ func (a *app) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := dial(s)
+	c, err := a.dial(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -16,23 +16,39 @@ import (
 
 func (a *app) syncCommand() *cobra.Command {
 	var o mirror.Options
-	var quiet bool
+	var quiet, uploadOnly bool
 	cmd := &cobra.Command{
 		Use: "sync", Short: "Bring the workspace up to date", GroupID: groupData, Args: noArgs,
 		Long: `Compare the workspace with what the server grants, fetch the parts that are
 missing, switch each table to its new version at once, and remove tables that
 are gone or no longer granted. Your own tables and views in the database stay.
+Tables that you switched off (` + "`da datasets off`" + `) are left out, unless
+they are named or --all is given.
+
+With --upload-only nothing is fetched: what changed of user/sessions/*.jsonl and
+.claude/CLAUDE.local.md since it was sent is sent to the server.
 
 It can be interrupted at any time: what was fetched is kept, and the next sync
 goes on from there. The exit code is 0 only if nothing was left undone.`,
 		Example: `  da sync
   da sync --dry-run
-  da sync --table orders --table customers`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.sync(cmd.Context(), o, quiet) },
+  da sync --table orders --table customers
+  da sync --upload-only`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !uploadOnly {
+				return a.sync(cmd.Context(), o, quiet)
+			}
+			if o.All || o.Verify || o.SwitchServer || len(o.Tables) > 0 {
+				return usage("--upload-only fetches nothing: of the other flags it takes only --dry-run")
+			}
+			return a.uploadOnly(cmd.Context(), o.DryRun)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&o.Tables, "table", nil, "sync only this table, and remove none (repeatable)")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, and change nothing")
+	flags.BoolVar(&o.All, "all", false, "sync what you switched off, too")
+	flags.BoolVar(&uploadOnly, "upload-only", false, "send sessions and notes that changed, and fetch nothing")
 	flags.BoolVar(&o.Verify, "verify", false, "read every part on disk again and compare its hash")
 	flags.BoolVar(&o.SwitchServer, "switch-server", false, "replace the tables of a workspace that belongs to another server")
 	flags.IntVar(&o.Parallel, "parallel", 4, "how many parts to fetch at a time")
@@ -51,7 +67,7 @@ func (a *app) sync(ctx context.Context, o mirror.Options, quiet bool) error {
 	if err != nil {
 		return err
 	}
-	c, _, err := a.connect()
+	c, _, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,6 +137,9 @@ func (a *app) syncText(r *mirror.Result) {
 		}
 	}
 	a.print("Skipped (unchanged): %s", show.Count(int64(len(r.Skipped))))
+	if len(r.Unwanted) > 0 {
+		a.print("Switched off: %s (%s); --all syncs them, `da datasets on` for good", show.Count(int64(len(r.Unwanted))), strings.Join(r.Unwanted, ", "))
+	}
 	a.print("Errors: %d", len(r.Errors))
 	for _, e := range r.Errors {
 		a.print("  %s", errorLine(e))

@@ -25,12 +25,18 @@ func (a *app) tokenCommand() *cobra.Command {
 
 func (a *app) tokenCreate() *cobra.Command {
 	var name, ttl string
+	var scopes []string
 	var raw bool
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make a personal access token", Args: noArgs,
 		Long: `Make a token for programs that sign in as you. It is shown this once. A token
-cannot make tokens: sign in with your password first.`,
+cannot make tokens: sign in with ` + "`da login`" + ` first.
+
+Its scopes say what it may be used for: read (look at catalogs), query (ask with
+SQL), sync (manifest, downloads, uploads) and admin. Without --scope it gets all
+but admin, which has to be asked for and needs the role.`,
 		Example: `  da token create --name laptop
+  da token create --name robot --scope read --scope admin --ttl 7d
   export DA_TOKEN=$(da token create --name ci --ttl 30d --raw)`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if strings.TrimSpace(name) == "" {
@@ -40,11 +46,12 @@ cannot make tokens: sign in with your password first.`,
 			if err != nil {
 				return err
 			}
-			return a.createToken(cmd.Context(), name, days, raw)
+			return a.createToken(cmd.Context(), name, days, scopes, raw)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "what to call it")
 	cmd.Flags().StringVar(&ttl, "ttl", "90d", "how long it is good: days such as 30d, or never")
+	cmd.Flags().StringSliceVar(&scopes, "scope", nil, "what it may be used for: read, query, sync, admin (repeatable)")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the token and nothing else")
 	return cmd
 }
@@ -62,17 +69,20 @@ func ttlDays(text string) (*int, error) {
 	return &days, nil
 }
 
-func (a *app) createToken(ctx context.Context, name string, days *int, raw bool) error {
-	c, _, err := a.connect()
+func (a *app) createToken(ctx context.Context, name string, days *int, scopes []string, raw bool) error {
+	c, _, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	t, err := c.CreateToken(ctx, name, days)
+	t, err := c.CreateToken(ctx, name, days, scopes...)
+	if fault.Is(err, fault.Forbidden) {
+		return hinted{err, "Only a session makes tokens, and only its user's role gives admin: `da whoami` shows both, `da login` signs in."}
+	}
 	if err != nil {
 		return err
 	}
-	if raw {
+	if raw && !a.json {
 		a.print("%s", t.Token)
 		return nil
 	}
@@ -81,6 +91,9 @@ func (a *app) createToken(ctx context.Context, name string, days *int, raw bool)
 		a.print("id:      %s", t.ID)
 		a.print("name:    %s", t.Name)
 		a.print("expires: %s", day(t.ExpiresAt, "never"))
+		if len(t.Scopes) > 0 {
+			a.print("scopes:  %s", joined(t.Scopes))
+		}
 		a.print("\nTo use it:  export DA_TOKEN=%s", t.Token)
 	})
 }
@@ -96,7 +109,7 @@ func (a *app) tokenList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List your personal access tokens", Args: noArgs, Example: "  da token list --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.connect()
+			c, _, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -109,13 +122,21 @@ func (a *app) tokenList() *cobra.Command {
 				list = []client.Token{}
 			}
 			return a.give(list, func() {
-				a.print("%-36s  %-20s %-10s %-20s %-20s %s", "ID", "NAME", "PREFIX", "EXPIRES", "LAST USED", "STATUS")
+				a.print("%-36s  %-20s %-10s %-20s %-20s %-24s %s", "ID", "NAME", "PREFIX", "EXPIRES", "LAST USED", "SCOPES", "STATUS")
 				for _, t := range list {
-					a.print("%-36s  %-20s %-10s %-20s %-20s %s", t.ID, t.Name, t.Prefix, day(t.ExpiresAt, "never"), day(t.LastUsedAt, "never"), tokenStatus(t))
+					a.print("%-36s  %-20s %-10s %-20s %-20s %-24s %s", t.ID, t.Name, t.Prefix, day(t.ExpiresAt, "never"), day(t.LastUsedAt, "never"), scopesOf(t), tokenStatus(t))
 				}
 			})
 		},
 	}
+}
+
+// scopesOf tells what a token is good for; one from before there were scopes is good for everything.
+func scopesOf(t client.Token) string {
+	if len(t.Scopes) == 0 {
+		return "all"
+	}
+	return joined(t.Scopes)
 }
 
 func tokenStatus(t client.Token) string {
@@ -137,7 +158,7 @@ func (a *app) tokenRevoke() *cobra.Command {
 }
 
 func (a *app) revokeToken(ctx context.Context, which string) error {
-	c, _, err := a.connect()
+	c, _, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -148,7 +169,7 @@ func (a *app) revokeToken(ctx context.Context, which string) error {
 	}
 	// Several tokens may have had the name; those that have ended are not meant.
 	matching := slices.DeleteFunc(list, func(t client.Token) bool {
-		return t.ID != which && (tokenStatus(t) != "active" || (t.Prefix != which && t.Name != which))
+		return t.ID != which && (tokenStatus(t) != "active" || (t.Prefix != which && t.Name != which && (len(which) < shortID || !strings.HasPrefix(t.ID, which))))
 	})
 	switch len(matching) {
 	case 0:

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,8 @@ type Options struct {
 	Tables []string
 	// DryRun plans and changes nothing.
 	DryRun bool
+	// All syncs what the user switched off on the server, too.
+	All bool
 	// Verify reads every part again and compares its hash, not only its size.
 	Verify bool
 	// SwitchServer gives a workspace that belongs to another server to this one.
@@ -82,8 +85,10 @@ type Result struct {
 	Skipped []string `json:"skipped"`
 	// Removed are the tables that are gone from the server, or no longer granted.
 	Removed []string `json:"removed"`
-	Errors  []Error  `json:"errors"`
-	Notes   []string `json:"notes,omitempty"`
+	// Unwanted are the tables that the user switched off, which are not synced.
+	Unwanted []string `json:"unwanted,omitempty"`
+	Errors   []Error  `json:"errors"`
+	Notes    []string `json:"notes,omitempty"`
 	// Bytes is what was fetched; in a dry run, what would be.
 	Bytes int64 `json:"bytes"`
 	// Freed is what removing old parts gave back.
@@ -142,6 +147,7 @@ type pass struct {
 	// modified: the manifest is another one than that of the state.
 	modified bool
 	want     wanted
+	unwanted []string // by id, what the user switched off
 	plan     plan
 	inv      workspace.Inventory
 	failed   map[string]error // by id
@@ -213,7 +219,7 @@ func (m *Mirror) begin(ctx context.Context) (*pass, error) {
 		}
 		etag = ""
 	}
-	if m.opts.Verify || len(m.opts.Tables) > 0 {
+	if m.opts.Verify || m.opts.All || len(m.opts.Tables) > 0 {
 		etag = ""
 	}
 	if p.manifest, p.modified, err = m.server.Manifest(ctx, etag); err != nil {
@@ -229,6 +235,11 @@ func (p *pass) compare(ctx context.Context) (err error) {
 	} else {
 		p.want = wanted{tables: p.state.Tables}
 	}
+	chosen, err := choose(p.opts.Tables, p.want)
+	if err != nil {
+		return err
+	}
+	p.leaveOut(chosen)
 	p.failed = map[string]error{}
 	maps.Copy(p.failed, p.want.invalid)
 	if p.inv, err = p.ws.Take(); err != nil {
@@ -239,12 +250,27 @@ func (p *pass) compare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	chosen, err := choose(p.opts.Tables, p.want)
-	if err != nil {
-		return err
-	}
 	p.plan = makePlan(p.want, chosen, p.state.Tables, p.inv)
 	return nil
+}
+
+// leaveOut takes away what the user switched off, unless it was asked for.
+func (p *pass) leaveOut(chosen map[string]bool) {
+	p.unwanted = nil
+	if !p.modified {
+		p.unwanted = p.state.Unwanted // that of the same manifest
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.manifest.Tables)) {
+		if wanted := p.manifest.Tables[id].Wanted; wanted == nil || *wanted {
+			continue
+		}
+		p.unwanted = append(p.unwanted, id)
+		if !p.opts.All && !chosen[id] {
+			delete(p.want.tables, id)
+			delete(p.want.invalid, id)
+		}
+	}
 }
 
 // shown tells, without opening the database, that it shows what the state says.
@@ -323,8 +349,8 @@ func (p *pass) remember(ctx context.Context, tables map[string]workspace.Table) 
 	if p.modified {
 		p.saveSchema(ctx)
 	}
-	state := &workspace.State{Server: p.server.Server(), Root: p.ws.Root, Tables: tables}
-	if p.complaint() == nil && len(p.opts.Tables) == 0 {
+	state := &workspace.State{Server: p.server.Server(), Root: p.ws.Root, Tables: tables, Unwanted: p.unwanted}
+	if p.complaint() == nil && len(p.opts.Tables) == 0 && (!p.opts.All || len(p.unwanted) == 0) {
 		state.ManifestETag = p.manifest.ETag
 	}
 	if p.modified || !p.plan.nothing() || !p.shown() {
@@ -414,6 +440,9 @@ func (p *pass) result() *Result {
 	r := emptyResult()
 	r.Notes, r.Bytes, r.Freed, r.Total, r.SyncedAt = p.notes, p.bytes.Load(), p.freed, p.total(), p.syncedAt
 	r.Skipped = append(r.Skipped, p.plan.keep...)
+	if !p.opts.All && len(p.opts.Tables) == 0 {
+		r.Unwanted = p.unwanted
+	}
 	if p.published {
 		r.Removed = append(r.Removed, p.plan.remove...)
 		for _, c := range p.plan.change {

@@ -3,12 +3,14 @@
 package settings
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -33,6 +35,7 @@ const (
 	EnvConfigDir = "DA_CONFIG_DIR"
 	EnvWorkspace = "DA_LOCAL_DIR"
 	EnvRetries   = "DA_STREAM_RETRIES"
+	EnvNoBrowser = "DA_NO_BROWSER"
 )
 
 // Where a setting came from.
@@ -51,6 +54,32 @@ type Credential struct {
 	// Server is the only one that gets the token. The predecessor's files do not have it: theirs belong
 	// to the server of config.yaml.
 	Server string `json:"server,omitempty"`
+	// IssuedAt and ExpiresAt are zero where they are not known, as in the predecessor's files, or where
+	// the token does not end.
+	IssuedAt  time.Time `json:"issued_at,omitzero"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+// Ageing tells whether a session has less than a quarter of its life left, but not none: it is time to
+// renew it. A personal access token is never renewed.
+func (c Credential) Ageing(now time.Time) bool {
+	began, ends := c.IssuedAt, c.ExpiresAt
+	if claims, ok := client.ReadClaims(c.AccessToken); ok {
+		if claims.Type != "session" {
+			return false
+		}
+		if began.IsZero() {
+			began = claims.IssuedAt
+		}
+		if ends.IsZero() {
+			ends = claims.ExpiresAt
+		}
+	}
+	if began.IsZero() || ends.IsZero() {
+		return false
+	}
+	left := ends.Sub(now)
+	return left > 0 && left < ends.Sub(began)/4
 }
 
 // Settings are what applies to one call of da.
@@ -65,6 +94,8 @@ type Settings struct {
 	TokenFrom string
 	// Email and Role are those of the stored credential; empty for a token of the environment.
 	Email, Role string
+	// Stored is the credential that Token comes from, where that is the file.
+	Stored Credential
 	// Elsewhere is the server that a stored credential belongs to, where that is not Server.
 	Elsewhere string
 	// Retries is DA_STREAM_RETRIES, as the client wants it: 0 for its default, negative for none.
@@ -110,17 +141,58 @@ func (s *Settings) useStored(config configFile) error {
 	if err != nil || stored.AccessToken == "" {
 		return err
 	}
-	owner := stored.Server
-	if owner == "" {
-		owner = config.Server
-	}
-	if base, err := client.ParseServer(owner); err == nil && base.String() != s.Server {
-		s.Elsewhere = base.String()
+	if elsewhere := stored.elsewhere(s.Server, config.Server); elsewhere != "" {
+		s.Elsewhere = elsewhere
 		return nil
 	}
+	s.use(stored)
+	return nil
+}
+
+// elsewhere is the server that a credential belongs to, where that is not the one that is asked.
+func (c Credential) elsewhere(asked, configured string) string {
+	owner := c.Server
+	if owner == "" {
+		owner = configured
+	}
+	if base, err := client.ParseServer(owner); err == nil && base.String() != asked {
+		return base.String()
+	}
+	return ""
+}
+
+func (s *Settings) use(stored Credential) {
+	s.Stored = stored
 	s.Token, s.TokenFrom = stored.AccessToken, FromFile
 	s.Email, s.Role = stored.Email, stored.Role
-	return nil
+}
+
+// Reload reads the stored credential again, which another process may have renewed. It gives the one
+// that was there before where the file is gone, cannot be read, or is of another server by now.
+func (s *Settings) Reload() Credential {
+	stored, err := readCredential(filepath.Join(s.Dir, TokenFile))
+	if err != nil || stored.AccessToken == "" || stored.elsewhere(s.Server, s.Server) != "" {
+		return s.Stored
+	}
+	s.use(stored)
+	return stored
+}
+
+// Newer gives the token that is stored now, where it took the place of the refused one; else nothing.
+func (s *Settings) Newer(refused string) string {
+	stored, err := readCredential(filepath.Join(s.Dir, TokenFile))
+	if err != nil || stored.AccessToken == refused || stored.elsewhere(s.Server, s.Server) != "" {
+		return ""
+	}
+	return stored.AccessToken
+}
+
+// Lock makes the caller the only one who renews the stored credential, until unlock.
+func (s *Settings) Lock(ctx context.Context) (unlock func(), err error) {
+	if err := s.makeDir(); err != nil {
+		return nil, err
+	}
+	return lake.Lock(ctx, filepath.Join(s.Dir, "token.lock"))
 }
 
 type choice struct{ value, from string }
@@ -253,13 +325,21 @@ func DropCredential(env func(string) string) (bool, error) {
 	return true, nil
 }
 
-// write puts a file in place for this user alone: whole, or not at all.
-func (s *Settings) write(path string, raw []byte) error {
+// makeDir makes the folder, for this user alone.
+func (s *Settings) makeDir() error {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return fault.Wrap(err, fault.Permanent, "cannot make the folder %s", s.Dir)
 	}
 	if info, err := os.Stat(s.Dir); err == nil && info.Mode().Perm()&0o077 != 0 {
 		_ = os.Chmod(s.Dir, 0o700) //nolint:gosec // a folder needs x; where this fails, the file is still closed
+	}
+	return nil
+}
+
+// write puts a file in place for this user alone: whole, or not at all.
+func (s *Settings) write(path string, raw []byte) error {
+	if err := s.makeDir(); err != nil {
+		return err
 	}
 	if err := lake.WriteFileAtomic(path, raw, 0o600); err != nil {
 		return fault.Wrap(err, fault.Permanent, "cannot write %s", path)

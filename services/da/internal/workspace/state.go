@@ -26,6 +26,8 @@ type State struct {
 	// Root is the folder that the views point into: another one than the workspace's after a move.
 	Root   string           `json:"root"`
 	Tables map[string]Table `json:"tables"`
+	// Unwanted are the tables of that manifest that the user switched off on the server.
+	Unwanted []string `json:"unwanted,omitempty"`
 }
 
 // Table is one table as it stands in the workspace.
