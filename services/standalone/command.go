@@ -114,7 +114,7 @@ func Main() int {
 	}
 	ctx, stop := service.SignalContext(context.Background())
 	defer stop()
-	cmd := Command(nil)
+	cmd := Command(api.OwnWorker())
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})

@@ -2,10 +2,16 @@
 package main
 
 import (
+	"context"
+
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/api"
 )
 
 func main() {
-	service.Main("agnes-api", api.Run, service.Subcommand{Name: api.WorkerArgument, Run: api.QueryWorker})
+	run := func(ctx context.Context, cfg api.Config) error {
+		cfg.Worker = api.OwnWorker()
+		return api.Run(ctx, cfg)
+	}
+	service.Main("agnes-api", run, service.Subcommand{Name: api.WorkerArgument, Run: api.QueryWorker})
 }

@@ -96,6 +96,9 @@ func restrict(readable landlock.Rule, s setup) error {
 		readable,
 		// Where a second call finds the threads.
 		landlock.RODirs(filepath.Join("/proc", strconv.Itoa(os.Getpid()), "task")).IgnoreIfMissing(),
+		// DuckDB asks how much memory there is whenever it opens, and ends the process where it may not.
+		landlock.ROFiles(filepath.Join("/proc", strconv.Itoa(os.Getpid()), "cgroup"), "/proc/meminfo").IgnoreIfMissing(),
+		landlock.RODirs("/sys/fs/cgroup").IgnoreIfMissing(),
 	}
 	if s.Scratch != "" {
 		rules = append(rules, landlock.RWDirs(s.Scratch))

@@ -1,0 +1,154 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
+)
+
+// children is an engine whose queries run in processes, and a scope of small tables in its data directory.
+func children(tb testing.TB, cfg Config) (*Engine, *Scope) {
+	tb.Helper()
+	if runtime.GOOS != "linux" {
+		tb.Skip("queries run in processes of their own on Linux only")
+	}
+	dir := tb.TempDir()
+	folder := filepath.Join(dir, "extracts", "crm", "data", "orders")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	scope := NewScope("small", []lake.View{tableOf(tb, folder, "orders", "SELECT i::BIGINT AS id, 'row ' || i AS name FROM range(3000) r(i)")})
+	cfg.DataDir, cfg.TempRoot, cfg.Worker = dir, filepath.Join(dir, "tmp"), []string{"/proc/self/exe", worker.Argument}
+	return engine(tb, cfg), scope
+}
+
+const endless = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range + b.range = -1"
+
+func TestProcessesAnswer(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{})
+	for _, media := range MediaTypes() {
+		out, s, err := ask(t, e, scope, media, "SELECT * FROM orders ORDER BY id", 0)
+		local := engine(t, Config{})
+		want, _, werr := ask(t, local, scope, media, "SELECT * FROM orders ORDER BY id", 0)
+		if err != nil || werr != nil || out != want || s.Rows != 3000 {
+			t.Errorf("%s: %d bytes for %d, %v, %v", media, len(out), len(want), err, werr)
+		}
+	}
+	if _, _, err := ask(t, e, scope, TypeJSON, "FROM salaries", 0); !fault.Is(err, fault.NotFound) {
+		t.Errorf("%v", err)
+	}
+	for layer, holds := range e.Confinement() {
+		t.Logf("%s %v", layer, holds)
+	}
+	t.Log(e.pool.report().Notes)
+}
+
+func TestADeadlineEndsAProcessAtWork(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{Timeout: time.Second})
+	start := time.Now()
+	if _, _, err := ask(t, e, scope, TypeJSON, endless, 0); !fault.Is(err, fault.TooLarge) || time.Since(start) > 10*time.Second {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	if got, _, err := ask(t, e, scope, TypeCSV, "SELECT count(*) AS n FROM orders", 0); err != nil || got != "n\r\n3000\r\n" {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+}
+
+// busy waits for the process that runs a query.
+func (p *pool) working(tb testing.TB) *worker.Process {
+	tb.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		for w := range p.busy {
+			if w.Scope() != "" {
+				p.mu.Unlock()
+				return w
+			}
+		}
+		p.mu.Unlock()
+	}
+	tb.Fatal("no process is at work")
+	return nil
+}
+
+// slow takes what it is given when it is told to.
+type slow struct {
+	bytes.Buffer
+	first, more chan struct{}
+}
+
+func (w *slow) Write(b []byte) (int, error) {
+	select {
+	case w.first <- struct{}{}:
+		<-w.more
+	default:
+	}
+	return w.Buffer.Write(b)
+}
+
+func TestAProcessKilledInMidAnswerCutsIt(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{})
+	out := &slow{first: make(chan struct{}, 1), more: make(chan struct{})}
+	ended := make(chan error, 1)
+	var s Summary
+	go func() {
+		var err error
+		s, err = e.Run(context.Background(), Request{User: "ann", Scope: scope, SQL: "SELECT i FROM range(100000000000) r(i)", MediaType: TypeJSON}, func() io.Writer { return out })
+		ended <- err
+	}()
+	w := e.pool.working(t)
+	<-out.first
+	if err := syscall.Kill(w.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-w.Ended()
+	close(out.more)
+	err := <-ended
+	var died *worker.DeathError
+	if !fault.Is(err, fault.Internal) || !errors.As(err, &died) || !s.Started || strings.HasSuffix(out.String(), "}\n") {
+		t.Errorf("%+v, %v", s, err)
+	}
+	entries, err := os.ReadDir(e.scratch.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) > e.pool.made-1 {
+		t.Errorf("its scratch is still there: %v", entries)
+	}
+	if got, _, err := ask(t, e, scope, TypeCSV, "SELECT count(*) AS n FROM orders", 0); err != nil || got != "n\r\n3000\r\n" {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+}
+
+func TestAQueryBeyondItsMemoryEndsAndOthersGoOn(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{PerUser: 1, Running: 2, Threads: 1, MemoryBytes: 3 * 64 << 20})
+	other := make(chan error, 1)
+	go func() {
+		_, err := e.Run(context.Background(), Request{User: "bob", Scope: scope, SQL: "SELECT sum(i) FROM range(200000000) r(i)", MediaType: TypeCSV}, func() io.Writer { return io.Discard })
+		other <- err
+	}()
+	// Lists of this length grow outside of what DuckDB counts in time.
+	_, _, err := ask(t, e, scope, TypeJSON, "SELECT length(repeat(repeat('x', 1000000), 900)) + length(list(repeat('y', 1000)))::BIGINT AS n FROM range(2000000)", 0)
+	if !fault.Is(err, fault.TooLarge) || !strings.Contains(fault.Message(err), "64 MB") {
+		t.Errorf("%v", err)
+	}
+	if err := <-other; err != nil {
+		t.Errorf("the other query: %v", err)
+	}
+}
