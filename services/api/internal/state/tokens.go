@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -24,6 +25,8 @@ type Token struct {
 	LastUsedAt time.Time
 	LastUsedIP string
 	RevokedAt  time.Time
+	// Scopes are what it may be used for; none means that none were stored: the token may all.
+	Scopes []string
 }
 
 // Use is one use of a credential that is to be remembered.
@@ -36,13 +39,24 @@ type Use struct {
 // Tokens are the personal access tokens.
 type Tokens struct{ s *Store }
 
-const tokenColumns = `t.id, t.user_id, t.name, t.token_hash, t.prefix, t.created_at, t.expires_at, t.last_used_at, t.last_used_ip, t.revoked_at`
+const tokenColumns = `t.id, t.user_id, t.name, t.token_hash, t.prefix, t.created_at, t.expires_at, t.last_used_at, t.last_used_ip, t.revoked_at, t.scopes`
 
 func (t *Token) targets() []any {
 	return []any{
 		&t.ID, &t.UserID, &t.Name, &t.Hash, &t.Prefix, moment{&t.CreatedAt}, moment{&t.ExpiresAt},
-		moment{&t.LastUsedAt}, text{&t.LastUsedIP}, moment{&t.RevokedAt},
+		moment{&t.LastUsedAt}, text{&t.LastUsedIP}, moment{&t.RevokedAt}, words{&t.Scopes},
 	}
+}
+
+// words reads a column of words with spaces between them; NULL is none.
+type words struct{ to *[]string }
+
+// Scan implements sql.Scanner.
+func (w words) Scan(v any) error {
+	var n sql.NullString
+	err := n.Scan(v)
+	*w.to = strings.Fields(n.String)
+	return err
 }
 
 func scanTokenWithEmail(r *sql.Rows) (Token, error) {
@@ -60,8 +74,8 @@ func (r *Tokens) Create(ctx context.Context, t Token) error {
 		if _, err := one(ctx, tx, errNoUser, scanUser, selectUsers+" WHERE u.id = $1", t.UserID); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO personal_access_tokens (id, user_id, name, token_hash, prefix, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			t.ID, t.UserID, t.Name, t.Hash, t.Prefix, timeOrNull(t.CreatedAt), timeOrNull(t.ExpiresAt))
+		_, err := tx.ExecContext(ctx, `INSERT INTO personal_access_tokens (id, user_id, name, token_hash, prefix, created_at, expires_at, scopes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			t.ID, t.UserID, t.Name, t.Hash, t.Prefix, timeOrNull(t.CreatedAt), timeOrNull(t.ExpiresAt), orNull(strings.Join(t.Scopes, " ")))
 		return err
 	})
 }
@@ -96,11 +110,13 @@ func (r *Tokens) WithOwner(ctx context.Context, id string) (Token, User, error) 
 // Revoke ends a token: one of the user's, or anybody's where userID is empty. One that is revoked
 // stays so, with the time of the first revocation.
 func (r *Tokens) Revoke(ctx context.Context, userID, id string) error {
-	return r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
+	var owner string
+	return r.s.writeOwned(ctx, &owner, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
 		t, err := one(ctx, tx, errNoToken, scanTokenWithEmail, selectTokens+" WHERE t.id = $1 AND ($2 = '' OR t.user_id = $2)", id, userID)
 		if err != nil || !t.RevokedAt.IsZero() {
 			return err
 		}
+		owner = t.UserID
 		_, err = tx.ExecContext(ctx, "UPDATE personal_access_tokens SET revoked_at = $1 WHERE id = $2", r.s.now(), id)
 		return err
 	})
