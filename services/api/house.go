@@ -18,6 +18,7 @@ import (
 	"github.com/agnes-platform/agnes/services/api/internal/download"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
 	"github.com/agnes-platform/agnes/services/api/internal/identity"
+	"github.com/agnes-platform/agnes/services/api/internal/mail"
 	"github.com/agnes-platform/agnes/services/api/internal/published"
 	"github.com/agnes-platform/agnes/services/api/internal/query"
 	"github.com/agnes-platform/agnes/services/api/internal/runs"
@@ -36,6 +37,7 @@ type house struct {
 
 	published *published.Store
 	identity  *identity.Service
+	mail      *mail.Queue // nil where no mail is sent
 	registry  *registry
 	wholes    *download.Wholes
 	tracker   *runs.Tracker
@@ -61,8 +63,7 @@ func (h *house) build(ctx context.Context) error {
 	if len(secret) < identity.WeakSecret {
 		zerolog.Ctx(ctx).Warn().Int("bytes", len(secret)).Int("wanted", identity.WeakSecret).Msg("JWT_SECRET_KEY is short enough to be guessed")
 	}
-	h.identity, err = identity.New(identity.Config{Store: h.state, Secret: secret, SessionTTL: h.cfg.SessionTTL})
-	if err != nil {
+	if err := h.openIdentity(secret); err != nil {
 		return err
 	}
 	if err := h.identity.SeedAdmin(ctx, h.cfg.SeedEmail, h.cfg.SeedPassword); err != nil {
@@ -136,7 +137,7 @@ func (h *house) buildServer(ctx context.Context) error {
 	h.server, err = httpapi.New(httpapi.Config{
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
-		Identity: people{h.identity}, Access: granting,
+		Identity: people{h.identity}, SignIn: signingIn{h.identity}, Access: granting,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go},
@@ -212,6 +213,9 @@ func (h *house) start(ctx context.Context) error {
 			zerolog.Ctx(work).Error().Err(err).Msg("runs are no longer followed")
 		}
 	})
+	if h.mail != nil {
+		h.work.Go(func() { _ = h.mail.Run(loops) }) // it logs what it cannot send
+	}
 	h.work.Go(func() {
 		if err := h.identity.Run(loops); err != nil {
 			zerolog.Ctx(work).Error().Err(err).Msg("last uses of credentials are no longer written down")

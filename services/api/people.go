@@ -19,6 +19,9 @@ func callerOf(c httpapi.Caller) identity.Caller {
 	caller := identity.Caller{
 		UserID: c.UserID, Email: c.Email, Name: c.Name, Role: c.Role, Credential: c.Credential, CredentialID: c.TokenID,
 	}
+	for _, scope := range c.Scopes {
+		caller.Scopes = append(caller.Scopes, string(scope))
+	}
 	if c.ExpiresAt != nil {
 		caller.ExpiresAt = *c.ExpiresAt
 	}
@@ -31,10 +34,24 @@ func (p people) Authenticate(ctx context.Context, token, ip string) (httpapi.Cal
 	if err != nil {
 		return httpapi.Caller{}, err
 	}
+	return callerView(c), nil
+}
+
+// callerView is a caller as the routes know them.
+func callerView(c identity.Caller) httpapi.Caller {
 	return httpapi.Caller{
 		UserID: c.UserID, Email: c.Email, Name: c.Name, Role: c.Role, Credential: c.Credential, TokenID: c.CredentialID,
-		ExpiresAt: stamped(c.ExpiresAt),
-	}, nil
+		ExpiresAt: stamped(c.ExpiresAt), Scopes: scopesOf(c.Scopes),
+	}
+}
+
+// scopesOf gives scopes by their names.
+func scopesOf(names []string) []httpapi.Scope {
+	scopes := make([]httpapi.Scope, len(names))
+	for i, n := range names {
+		scopes[i] = httpapi.Scope(n)
+	}
+	return scopes
 }
 
 func sessionOf(s identity.Session) httpapi.Session {
@@ -61,10 +78,15 @@ func (p people) Logout(ctx context.Context, c httpapi.Caller) error {
 }
 
 // CreateToken makes a personal access token.
-func (p people) CreateToken(ctx context.Context, c httpapi.Caller, name string, days *int, _ []httpapi.Scope) (httpapi.NewToken, error) {
-	t, err := p.Service.CreateToken(ctx, callerOf(c), name, days)
+func (p people) CreateToken(ctx context.Context, c httpapi.Caller, name string, days *int, scopes []httpapi.Scope) (httpapi.NewToken, error) {
+	names := make([]string, len(scopes))
+	for i, scope := range scopes {
+		names[i] = string(scope)
+	}
+	t, err := p.Service.CreateToken(ctx, callerOf(c), name, days, names)
 	return httpapi.NewToken{
 		ID: t.ID, Name: t.Name, Prefix: t.Prefix, Token: t.Secret, ExpiresAt: stamped(t.ExpiresAt), CreatedAt: stamped(t.CreatedAt),
+		Scopes: scopesOf(t.Scopes),
 	}, err
 }
 
@@ -76,6 +98,7 @@ func (p people) Tokens(ctx context.Context, userID string) ([]httpapi.Token, err
 		views[i] = httpapi.Token{
 			ID: t.ID, Name: t.Name, Prefix: t.Prefix, CreatedAt: stamped(t.CreatedAt), ExpiresAt: stamped(t.ExpiresAt),
 			LastUsedAt: stamped(t.LastUsedAt), RevokedAt: stamped(t.RevokedAt), UserID: t.UserID, UserEmail: t.UserEmail, LastUsedIP: t.LastUsedIP,
+			Scopes: scopesOf(t.Scopes),
 		}
 	}
 	return views, err

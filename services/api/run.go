@@ -50,6 +50,9 @@ type Config struct {
 
 	// Rates bound how often one account and one address may do what costs or can be guessed.
 	Rates
+
+	// WaysIn are the ways to sign in beyond a password.
+	WaysIn
 	UploadLimits
 	// PrivateURLs are exceptions: what an administrator enters must not reach into the network of the server.
 	PrivateURLs []string `envconfig:"AGNES_ALLOW_PRIVATE_URLS" desc:"hosts or networks inside private networks that configured URLs may name, such as keboola.example.internal or 10.1.0.0/16"`

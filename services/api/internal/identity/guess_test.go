@@ -122,7 +122,7 @@ func TestUseIsWrittenDownOncePerMinuteWithoutAWritePerRequest(t *testing.T) {
 	h := newHouse(t)
 	h.add(t, "ann@example.com", state.RoleViewer)
 	_, c := h.enter(t, "ann@example.com")
-	token, err := h.CreateToken(t.Context(), c, "laptop", nil)
+	token, err := h.CreateToken(t.Context(), c, "laptop", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,9 +5,11 @@ package identity
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/alexedwards/argon2id"
 	"github.com/rs/zerolog"
@@ -38,6 +40,26 @@ type Config struct {
 	Hashing *argon2id.Params
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+
+	// SessionMax is how long after the sign-in a session can be refreshed; zero means 30 days.
+	SessionMax time.Duration
+	// PublicURL is where people reach this server. Links are built from it alone; without it there are none.
+	PublicURL string
+	// InstanceName is what mails call the server; nil means Agnes.
+	InstanceName func() string
+	// Mail sends links; nil means that none are sent.
+	Mail Mailer
+	// Providers are the OpenID providers.
+	Providers []ProviderConfig
+	// AllowedDomains are those of addresses that may sign up by a provider, in lower case. Where there are
+	// none, nobody may, unless OpenSignup says that everybody may.
+	AllowedDomains func() []string
+	OpenSignup     bool
+	// SignupRole is the role of who signed up: viewer or analyst, which is the default.
+	SignupRole string
+	// OnNewAddress is called, in the background, where a personal access token is used from another
+	// address than before.
+	OnNewAddress func(ctx context.Context, c Caller, ip, before string)
 }
 
 // Caller is who a credential belongs to, as the state says now.
@@ -47,6 +69,8 @@ type Caller struct {
 	Credential, CredentialID string
 	// ExpiresAt is when the credential ends by itself; zero for never.
 	ExpiresAt time.Time
+	// Scopes are those of a personal access token; of no meaning for a session, which may all.
+	Scopes []string
 }
 
 // Admin tells whether the caller may administrate.
@@ -66,6 +90,14 @@ type Service struct {
 	uses     lastUses
 	accounts *throttle
 	places   *throttle
+
+	jobs      chan func(ctx context.Context) // what is done after the answer
+	providers []*provider
+	seal      sealer
+	spent     spent // states of sign-ins by a provider that came back
+	codes     *throttle
+	allCodes  *throttle
+	polls     polls
 }
 
 const hashersAtOnce = 2
@@ -78,21 +110,20 @@ func New(cfg Config) (*Service, error) {
 	if len(cfg.Secret) == 0 {
 		return nil, fault.New(fault.Invalid, "identity needs the secret that signs sessions and tokens")
 	}
-	if cfg.SessionTTL == 0 {
-		cfg.SessionTTL = 24 * time.Hour
-	}
-	if cfg.CacheFor == 0 {
-		cfg.CacheFor = 3 * time.Second
-	}
-	if cfg.FlushEvery == 0 {
-		cfg.FlushEvery = 15 * time.Second
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if err := cfg.settle(); err != nil {
+		return nil, err
 	}
 	s := &Service{
 		store: cfg.Store, secret: cfg.Secret, cfg: cfg, hashing: defaultHashing, hashers: make(chan struct{}, hashersAtOnce),
-		accounts: newThrottle(accountFree), places: newThrottle(placeFree),
+		accounts: newThrottle(accountFree), places: newThrottle(placeFree), codes: newThrottle(codesFree), allCodes: newThrottle(allCodesFree),
+		jobs: make(chan func(ctx context.Context), backlog),
+	}
+	var err error
+	if s.providers, err = providers(cfg.Providers, cfg.Now); err != nil {
+		return nil, err
+	}
+	if s.seal, err = newSealer(cfg.Secret); err != nil {
+		return nil, err
 	}
 	if cfg.Hashing != nil {
 		s.hashing = *cfg.Hashing
@@ -107,10 +138,48 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
+// settle fills in what is left out, and refuses what cannot be used.
+func (c *Config) settle() error {
+	if c.SessionTTL == 0 {
+		c.SessionTTL = 24 * time.Hour
+	}
+	if c.SessionMax == 0 {
+		c.SessionMax = 30 * 24 * time.Hour
+	}
+	if c.CacheFor == 0 {
+		c.CacheFor = 3 * time.Second
+	}
+	if c.FlushEvery == 0 {
+		c.FlushEvery = 15 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.SignupRole == "" {
+		c.SignupRole = state.RoleAnalyst
+	}
+	if c.SignupRole != state.RoleViewer && c.SignupRole != state.RoleAnalyst {
+		return fault.New(fault.Invalid, "who signs up becomes viewer or analyst, not %.40q", c.SignupRole)
+	}
+	if c.PublicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.PublicURL)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fault.New(fault.Invalid, "AGNES_PUBLIC_URL is no address such as https://agnes.example.com")
+	}
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	return nil
+}
+
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
 
-// Run writes down last uses now and then until ctx ends, and what is left then.
+// Run writes down last uses now and then, and does what answers need not wait for, until ctx ends; and
+// what is left then.
 func (s *Service) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { s.workOff(ctx) })
 	ticker := time.NewTicker(s.cfg.FlushEvery)
 	defer ticker.Stop()
 	for {
@@ -136,10 +205,15 @@ func (s *Service) flush(ctx context.Context) {
 func checkEmail(email string) (string, error) {
 	email = strings.TrimSpace(email)
 	local, domain, ok := strings.Cut(email, "@")
-	if !ok || local == "" || domain == "" || len(email) > 254 || strings.ContainsFunc(email, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if !ok || local == "" || domain == "" || len(email) > 254 || strings.Contains(domain, "@") || strings.ContainsFunc(email, notInEmail) {
 		return "", fault.New(fault.Invalid, "that is not an e-mail address")
 	}
 	return email, nil
+}
+
+// notInEmail are characters that an address needs no more than whoever writes headers with it.
+func notInEmail(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>()[],;:\\\"", r)
 }
 
 // nameFor is what to call a user who gave no name: the part of the address before the @.

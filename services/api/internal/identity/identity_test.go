@@ -222,7 +222,7 @@ func TestTrap_O7_LogoutRevocationDeactivationAndPasswordsCountAtOnce(t *testing.
 	if _, err := h.Verify(t.Context(), s.Token, ""); err != nil {
 		t.Errorf("the session in which the password was changed: %v", err)
 	}
-	token, err := h.CreateToken(t.Context(), c, "laptop", ptr(1))
+	token, err := h.CreateToken(t.Context(), c, "laptop", ptr(1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,11 +265,11 @@ func TestCredentialsEndByThemselvesAlsoWhereTheyAreCached(t *testing.T) {
 	h := newHouse(t, func(c *identity.Config) { c.CacheFor = 100 * 24 * time.Hour })
 	h.add(t, "ann@example.com", state.RoleAnalyst)
 	s, c := h.enter(t, "ann@example.com")
-	token, err := h.CreateToken(t.Context(), c, "laptop", ptr(2))
+	token, err := h.CreateToken(t.Context(), c, "laptop", ptr(2), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	forever, err := h.CreateToken(t.Context(), c, "robot", nil)
+	forever, err := h.CreateToken(t.Context(), c, "robot", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,16 +298,16 @@ func TestTokensAreMadeBySessionsWithinLimits(t *testing.T) {
 	h.add(t, "ann@example.com", state.RoleAnalyst)
 	_, c := h.enter(t, "ann@example.com")
 	for _, days := range []int{0, -1, 3651} {
-		if _, err := h.CreateToken(t.Context(), c, "x", &days); !fault.Is(err, fault.Invalid) {
+		if _, err := h.CreateToken(t.Context(), c, "x", &days, nil); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%d days: %v", days, err)
 		}
 	}
 	for _, name := range []string{"", "  ", "a\nb", strings.Repeat("x", 201)} {
-		if _, err := h.CreateToken(t.Context(), c, name, nil); !fault.Is(err, fault.Invalid) {
+		if _, err := h.CreateToken(t.Context(), c, name, nil, nil); !fault.Is(err, fault.Invalid) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
-	token, err := h.CreateToken(t.Context(), c, " laptop ", ptr(3650))
+	token, err := h.CreateToken(t.Context(), c, " laptop ", ptr(3650), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func TestTokensAreMadeBySessionsWithinLimits(t *testing.T) {
 	if err != nil || pat.Credential != identity.KindToken || pat.CredentialID != token.ID {
 		t.Fatalf("%+v, %v", pat, err)
 	}
-	if _, err := h.CreateToken(t.Context(), pat, "child", nil); !fault.Is(err, fault.Forbidden) {
+	if _, err := h.CreateToken(t.Context(), pat, "child", nil, nil); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a token makes a token: %v", err)
 	}
 	if err := h.ChangePassword(t.Context(), pat, password, "another password", identity.From{}); !fault.Is(err, fault.Forbidden) {

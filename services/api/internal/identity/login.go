@@ -5,8 +5,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
@@ -50,28 +48,11 @@ func (s *Service) Login(ctx context.Context, email, password string, from From) 
 		return Session{}, errLogin
 	}
 	s.succeeded(account, from.IP)
-	session, err := s.open(ctx, u, from)
+	session, err := s.open(ctx, u, from, MethodPassword)
 	if fault.Is(err, fault.Unauthenticated) {
 		return Session{}, errLogin // deactivated this moment
 	}
 	return session, err
-}
-
-// open makes a session and its token.
-func (s *Service) open(ctx context.Context, u state.User, from From) (Session, error) {
-	now := s.now()
-	id, expires := uuid.NewString(), now.Add(s.cfg.SessionTTL)
-	token, err := s.sign(u.ID, u.Email, u.Role, KindSession, id, now, expires)
-	if err != nil {
-		return Session{}, err
-	}
-	err = s.store.Sessions.Create(ctx, state.Session{
-		ID: id, UserID: u.ID, Hash: hashToken(token), CreatedAt: now, ExpiresAt: expires, IP: from.IP, UserAgent: clip(from.UserAgent, 300),
-	})
-	if err != nil {
-		return Session{}, err
-	}
-	return Session{Token: token, ID: id, ExpiresAt: expires, User: u}, nil
 }
 
 // clip bounds a text that a client chose.
@@ -97,21 +78,6 @@ func (s *Service) Logout(ctx context.Context, c Caller) error {
 		return nil
 	}
 	return err
-}
-
-// LogoutEverywhere ends all sessions of the caller but the one they came with. Tokens stay.
-func (s *Service) LogoutEverywhere(ctx context.Context, c Caller) error {
-	return s.store.Sessions.RevokeAll(ctx, c.UserID, c.CredentialID)
-}
-
-// Sessions lists a user's sessions, newest first.
-func (s *Service) Sessions(ctx context.Context, userID string) ([]state.Session, error) {
-	return s.store.Sessions.List(ctx, userID)
-}
-
-// RevokeSession ends one session of a user.
-func (s *Service) RevokeSession(ctx context.Context, userID, id string) error {
-	return s.store.Sessions.Revoke(ctx, userID, id)
 }
 
 // BootstrapOpen tells whether the first administrator can still be made by whoever comes first.
@@ -143,7 +109,7 @@ func (s *Service) Bootstrap(ctx context.Context, email, name, password string, f
 	if err != nil {
 		return Session{}, err
 	}
-	return s.open(ctx, u, from)
+	return s.open(ctx, u, from, MethodBootstrap)
 }
 
 // SeedAdmin sees to it that the administrator of the environment exists (SEED_ADMIN_EMAIL and

@@ -24,8 +24,9 @@ type NewToken struct {
 }
 
 // CreateToken makes a personal access token for the caller, who must have signed in: a token cannot
-// make tokens. It ends after days, or never by itself where days is nil.
-func (s *Service) CreateToken(ctx context.Context, c Caller, name string, days *int) (NewToken, error) {
+// make tokens. It ends after days, or never by itself where days is nil. Without scopes it may read,
+// query and sync.
+func (s *Service) CreateToken(ctx context.Context, c Caller, name string, days *int, scopes []string) (NewToken, error) {
 	if c.Credential != KindSession {
 		return NewToken{}, fault.New(fault.Forbidden, "a personal access token cannot make tokens: sign in first")
 	}
@@ -35,8 +36,12 @@ func (s *Service) CreateToken(ctx context.Context, c Caller, name string, days *
 	if err := checkName(name); err != nil {
 		return NewToken{}, err
 	}
+	scopes, err := checkScopes(scopes, c.Role)
+	if err != nil {
+		return NewToken{}, err
+	}
 	now := s.now()
-	t := state.Token{ID: uuid.NewString(), UserID: c.UserID, UserEmail: c.Email, Name: name, CreatedAt: now}
+	t := state.Token{ID: uuid.NewString(), UserID: c.UserID, UserEmail: c.Email, Name: name, CreatedAt: now, Scopes: scopes}
 	t.Prefix = t.ID[:prefixLength]
 	if days != nil {
 		if *days < 1 || *days > MaxTokenDays {
@@ -58,7 +63,11 @@ func (s *Service) CreateToken(ctx context.Context, c Caller, name string, days *
 // Tokens lists tokens with their owners' addresses, newest first and revoked ones too: of one user, or
 // of all where userID is empty.
 func (s *Service) Tokens(ctx context.Context, userID string) ([]state.Token, error) {
-	return s.store.Tokens.List(ctx, userID)
+	list, err := s.store.Tokens.List(ctx, userID)
+	for i := range list {
+		list[i].Scopes = scopesOf(list[i])
+	}
+	return list, err
 }
 
 // RevokeToken ends a token at once: one of the user's, or anybody's where userID is empty.

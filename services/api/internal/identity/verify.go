@@ -20,18 +20,18 @@ type verified struct {
 
 type verification struct {
 	caller     Caller
-	generation uint64 // of the identity state that was read
+	generation uint64 // of the user, when they were read
 	until      time.Time
 }
 
 // maxVerified bounds the cache; beyond it, it begins anew.
-const maxVerified = 4096
+const maxVerified = 16384
 
-func (v *verified) get(hash string, generation uint64, now time.Time) (Caller, bool) {
+func (v *verified) get(hash string, generationOf func(userID string) uint64, now time.Time) (Caller, bool) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	e, ok := v.entries[hash]
-	return e.caller, ok && e.generation == generation && now.Before(e.until)
+	v.mu.Unlock()
+	return e.caller, ok && now.Before(e.until) && e.generation == generationOf(e.caller.UserID)
 }
 
 func (v *verified) put(hash string, e verification) {
@@ -45,16 +45,19 @@ func (v *verified) put(hash string, e verification) {
 
 // Verify tells who a session or a personal access token belongs to; fault.Unauthenticated where to
 // nobody. The role is that of the user now, not that of the token. It costs one query at most, and
-// none within a few seconds of the last one, unless a user or a credential changed meanwhile. ip is
+// none within a few seconds of the last one, unless the user or one of their credentials changed meanwhile. ip is
 // where the request comes from, and may be empty.
 func (s *Service) Verify(ctx context.Context, token, ip string) (Caller, error) {
 	now := s.now()
 	hash := hashToken(token)
-	generation := s.store.IdentityGeneration() // before anything is read
-	caller, cached := s.cache.get(hash, generation, now)
+	caller, cached := s.cache.get(hash, s.store.IdentityGenerationOf, now)
 	if !cached {
-		var err error
-		if caller, err = s.lookUp(ctx, token, hash, now); err != nil {
+		c, err := s.parse(token)
+		if err != nil {
+			return Caller{}, err
+		}
+		generation := s.store.IdentityGenerationOf(c.Subject) // before anything is read
+		if caller, err = s.lookUp(ctx, c, hash, now); err != nil {
 			return Caller{}, err
 		}
 		if s.cfg.CacheFor > 0 {
@@ -64,16 +67,27 @@ func (s *Service) Verify(ctx context.Context, token, ip string) (Caller, error) 
 	if !caller.ExpiresAt.IsZero() && !now.Before(caller.ExpiresAt) {
 		return Caller{}, expiredError(caller.Credential)
 	}
-	s.uses.note(ctx, caller, ip, now)
+	if before := s.uses.note(caller, ip, now); before != "" {
+		s.newAddress(ctx, caller, ip, before)
+	}
 	return caller, nil
 }
 
-// lookUp checks a token against the state.
-func (s *Service) lookUp(ctx context.Context, token, hash string, now time.Time) (Caller, error) {
-	c, err := s.parse(token)
-	if err != nil {
-		return Caller{}, err
+// newAddress says that a token is used from another address than before.
+func (s *Service) newAddress(ctx context.Context, c Caller, ip, before string) {
+	log := zerolog.Ctx(ctx)
+	log.Info().Str("token_id", c.CredentialID).Str("user_id", c.UserID).Str("ip", ip).Str("previous_ip", before).
+		Msg("a personal access token is used from another address")
+	if s.cfg.OnNewAddress == nil {
+		return
 	}
+	if err := s.later(func(ctx context.Context) { s.cfg.OnNewAddress(ctx, c, ip, before) }); err != nil {
+		log.Warn().Str("token_id", c.CredentialID).Msg("the use from another address is not recorded: too much is asked for at once")
+	}
+}
+
+// lookUp checks a token, whose signature is good, against the state.
+func (s *Service) lookUp(ctx context.Context, c claims, hash string, now time.Time) (Caller, error) {
 	switch c.Type {
 	case KindSession:
 		return s.lookUpSession(ctx, c, hash, now)
@@ -124,7 +138,9 @@ func (s *Service) lookUpToken(ctx context.Context, c claims, hash string, now ti
 		return Caller{}, errBadToken
 	}
 	s.uses.know(t)
-	return callerOf(owner, KindToken, t.ID, t.ExpiresAt), nil
+	caller := callerOf(owner, KindToken, t.ID, t.ExpiresAt)
+	caller.Scopes = scopesOf(t)
+	return caller, nil
 }
 
 var errInactive = fault.New(fault.Unauthenticated, "this account is deactivated: ask an administrator")
@@ -149,6 +165,7 @@ type lastUses struct {
 	known   map[string]state.Use // by credential: what was last noted
 	tokens  map[string]state.Use // to be written
 	session map[string]state.Use // to be written
+	places  map[string]struct{}  // where tokens were seen: "<id> <address>"
 }
 
 const maxKnownUses = 16384
@@ -159,6 +176,7 @@ func (l *lastUses) know(t state.Token) {
 	defer l.mu.Unlock()
 	if _, there := l.known[t.ID]; !there && !t.LastUsedAt.IsZero() {
 		l.remember(state.Use{ID: t.ID, At: t.LastUsedAt, IP: t.LastUsedIP})
+		_ = l.newPlace(t.ID, t.LastUsedIP)
 	}
 }
 
@@ -169,13 +187,17 @@ func (l *lastUses) remember(u state.Use) {
 	l.known[u.ID] = u
 }
 
-// note takes down one use, unless one was taken down within the last minute.
-func (l *lastUses) note(ctx context.Context, c Caller, ip string, now time.Time) {
+// note takes down one use, unless one was taken down within the last minute. It gives the address of the
+// last use where a token comes from one that it was not seen at before.
+func (l *lastUses) note(c Caller, ip string, now time.Time) (movedFrom string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before, seen := l.known[c.CredentialID]
+	if c.Credential == KindToken && ip != "" && ip != before.IP && l.newPlace(c.CredentialID, ip) {
+		movedFrom = before.IP // empty at its first use
+	}
 	if seen && now.Sub(before.At) < useEvery {
-		return
+		return movedFrom
 	}
 	use := state.Use{ID: c.CredentialID, At: now, IP: ip}
 	if use.IP == "" {
@@ -187,13 +209,23 @@ func (l *lastUses) note(ctx context.Context, c Caller, ip string, now time.Time)
 	}
 	if c.Credential == KindSession {
 		l.session[use.ID] = use
-		return
+	} else {
+		l.tokens[use.ID] = use
 	}
-	l.tokens[use.ID] = use
-	if seen && before.IP != "" && use.IP != before.IP {
-		zerolog.Ctx(ctx).Info().Str("token_id", use.ID).Str("user_id", c.UserID).Str("ip", use.IP).Str("previous_ip", before.IP).
-			Msg("a personal access token is used from another address")
+	return movedFrom
+}
+
+// newPlace tells whether a token was not seen at an address since the start.
+func (l *lastUses) newPlace(id, ip string) bool {
+	key := id + " " + ip
+	if _, known := l.places[key]; known {
+		return false
 	}
+	if l.places == nil || len(l.places) >= maxKnownUses {
+		l.places = make(map[string]struct{})
+	}
+	l.places[key] = struct{}{}
+	return true
 }
 
 // take empties what is to be written.
