@@ -1,7 +1,12 @@
 package da_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,9 +17,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/agnes-platform/agnes/pkg/audit"
 	"github.com/agnes-platform/agnes/pkg/clienttest"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/da"
@@ -40,6 +47,12 @@ type serverKey struct{}
 //	dead-letter SEQ       adds an event that nobody could handle
 //	code N da …           is exec for a command that ends with the exit code N
 //	asked [not] TEXT      tells whether a request since the last look contained the text
+//	devices OUTCOME N     what becomes of the next sign-ins by a code, after N polls: approved, denied, expired
+//	no-devices            the server has no sign-in by a code
+//	store-session AGE LEFT stores a session that began so long ago, and ends in so long
+//	recorded ACTION USER RESOURCE RESULT  adds an entry to the record
+//	record-of N           the server's record of what was done is a new one of N signed entries
+//	uploaded KIND NAME TEXT compares what the server was sent
 //	mode FILE PERM        compares a file's permissions
 //
 // and the variables SERVER, TOKEN (a personal access token) and the usual DA_….
@@ -75,7 +88,24 @@ func TestScripts(t *testing.T) {
 				server(ts).AddDeadLetter(n)
 			},
 			"asked": asked,
-			"code":  code,
+			"devices": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				server(ts).DevicesEnd(args[0], n, 0)
+			},
+			"no-devices":    func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).NoDevices() },
+			"store-session": storeSession,
+			"recorded": func(ts *testscript.TestScript, _ bool, args []string) {
+				server(ts).Recorded(args[0], args[1], args[2], args[3])
+			},
+			"record-of": recordOf,
+			"uploaded": func(ts *testscript.TestScript, neg bool, args []string) {
+				got, there := server(ts).Uploaded("u-1", args[0], args[1])
+				if neg == there || (there && !strings.Contains(string(got), args[2])) {
+					ts.Fatalf("%s: %t %q", args[1], there, got)
+				}
+			},
+			"code": code,
 			"mode": func(ts *testscript.TestScript, _ bool, args []string) {
 				info, err := os.Stat(ts.MkAbs(args[0]))
 				ts.Check(err)
@@ -189,4 +219,56 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	if strings.Contains(all, args[0]) == neg {
 		ts.Fatalf("the server was asked:\n%s", all)
 	}
+}
+
+func storeSession(ts *testscript.TestScript, _ bool, args []string) {
+	age, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	left, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	token := server(ts).Session("u-1", time.Now().Add(-age), time.Now().Add(left))
+	raw, err := json.Marshal(map[string]string{"access_token": token, "email": "ann@example.com", "role": "admin", "server": server(ts).URL})
+	ts.Check(err)
+	dir := ts.Getenv("DA_CONFIG_DIR")
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Check(os.WriteFile(filepath.Join(dir, "token.json"), raw, 0o600))
+}
+
+// recordOf makes a record with a key that is new each time, and publishes it as an archive, which is also
+// written to chain.tar.gz.
+func recordOf(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	public, private, err := ed25519.GenerateKey(nil)
+	ts.Check(err)
+	var lines []byte
+	head := audit.Head{Hash: audit.ZeroHash}
+	for i := range n {
+		var line []byte
+		line, head, err = audit.Line(head, audit.Record{ID: fmt.Sprint(i), Action: "user.create", Result: "ok", Time: audit.Time{Time: time.Unix(int64(1_700_000_000+i), 0).UTC()}})
+		ts.Check(err)
+		lines = append(lines, line...)
+	}
+	point, err := audit.Sign(audit.Checkpoint{Kind: audit.KindCheckpoint, Seq: head.Seq, Hash: head.Hash, Records: int64(n), Time: audit.Time{Time: time.Now()}, Prev: audit.ZeroHash}, private)
+	ts.Check(err)
+	var b bytes.Buffer
+	zipped := gzip.NewWriter(&b)
+	files := tar.NewWriter(zipped)
+	for _, f := range []struct {
+		name    string
+		content []byte
+	}{
+		{audit.PublicKeyFile, []byte(audit.FormatPublicKey(public))}, {audit.CheckpointsFile, point},
+		{audit.SegmentsDir + "/" + audit.SegmentName(1), lines},
+	} {
+		ts.Check(files.WriteHeader(&tar.Header{Name: f.name, Mode: 0o600, Size: int64(len(f.content))}))
+		_, err := files.Write(f.content)
+		ts.Check(err)
+	}
+	ts.Check(files.Close())
+	ts.Check(zipped.Close())
+	server(ts).Chain(b.Bytes())
+	ts.Check(os.WriteFile(ts.MkAbs("chain.tar.gz"), b.Bytes(), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("key.pub"), []byte(audit.FormatPublicKey(public)), 0o600))
+	ts.Setenv("HEAD", fmt.Sprintf("%d:%s", head.Seq, head.Hash))
 }
