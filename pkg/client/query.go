@@ -53,7 +53,7 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*QueryStream, error
 		body["limit"] = q.Limit
 	}
 	r := request{method: http.MethodPost, path: "/api/query", body: body, header: http.Header{"Accept": {q.Accept}}, repeatable: true}
-	stream, resp, err := c.stream(ctx, r)
+	stream, resp, err := c.stream(ctx, r) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, err
 	}

@@ -7,9 +7,8 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
-
-	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
 // Kinds of uploads.
@@ -49,26 +48,42 @@ const slowest = 32 << 10
 
 // Upload sends a file of size bytes, which must not change meanwhile, as a session or an artifact. It is
 // sent while it is read, and from its start again where a try failed; progress, which may be nil, is told
-// how many bytes of it were sent so far.
-func (c *Client) Upload(ctx context.Context, kind, filename string, file io.ReadSeeker, size int64, progress func(int64)) (Upload, error) {
-	if progress == nil {
-		progress = func(int64) {}
-	}
+// how many bytes of it were sent so far, by one goroutine at a time.
+func (c *Client) Upload(ctx context.Context, kind, filename string, file io.ReaderAt, size int64, progress func(int64)) (Upload, error) {
+	tries := &uploadTries{progress: progress}
 	r := request{
 		method: http.MethodPost, path: at("api", "upload", kind), repeatable: true, // the same name is the same file
 		timeout: c.opts.Timeout + time.Duration(size/slowest)*time.Second,
-		open: func() (content, error) {
-			if _, err := file.Seek(0, io.SeekStart); err != nil {
-				return content{}, fault.Wrap(err, fault.Permanent, "%s cannot be read", filename)
-			}
-			progress(0)
-			return form(filename, io.LimitReader(file, size), size, progress)
-		},
+		// A try that was answered early may still be read when the next one begins: each has a reader of its own.
+		open: func() (content, error) { return form(filename, io.NewSectionReader(file, 0, size), size, tries.next()) },
 	}
 	var u Upload
 	err := c.call(ctx, r, &u)
+	tries.next() // whatever is still read tells nobody
 	u.Kind = kind
 	return u, err
+}
+
+// uploadTries lets only the newest try tell how far it is.
+type uploadTries struct {
+	mu       sync.Mutex
+	newest   int
+	progress func(int64)
+}
+
+// next begins a try, and gives what to call with the bytes that it sent.
+func (t *uploadTries) next() func(int64) {
+	t.mu.Lock()
+	t.newest++
+	this := t.newest
+	t.mu.Unlock()
+	return func(sent int64) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if this == t.newest && t.progress != nil {
+			t.progress(sent)
+		}
+	}
 }
 
 // form wraps a file as the one part of a multipart form (RFC 7578), of known length.
@@ -122,7 +137,7 @@ func (c *Client) UploadsOf(ctx context.Context, userID string) (UploadList, erro
 
 // OpenUpload gives back a file that the caller sent, while it arrives. Close it.
 func (c *Client) OpenUpload(ctx context.Context, kind, filename string) (io.ReadCloser, error) {
-	body, _, err := c.stream(ctx, request{
+	body, _, err := c.stream(ctx, request{ //nolint:bodyclose // the caller closes it
 		method: http.MethodGet, path: at("api", "uploads", kind, filename), header: http.Header{"Accept": {"application/octet-stream, */*"}},
 	})
 	return body, err

@@ -95,12 +95,12 @@ func (s *Server) peopleRoutes(locked func(string, http.HandlerFunc)) {
 	}
 	one("POST /api/users/{id}/invite", func(w http.ResponseWriter, _ *http.Request, u *User) {
 		answer(w, http.StatusOK, map[string]any{
-			"invite_url": s.URL + "/auth/password/setup?email=" + u.Email + "&token=one-time", "email_sent": true, "expires_at": time.Now().AddDate(0, 0, 7),
+			"invite_url": s.URL + "/auth/password/setup?email=" + u.Email + "&token=one-time", "email_sent": true, expiresAt: time.Now().AddDate(0, 0, 7),
 		})
 	})
 	one("POST /api/users/{id}/reset-password", func(w http.ResponseWriter, _ *http.Request, u *User) {
 		answer(w, http.StatusOK, map[string]any{
-			"reset_token": "one-time", "reset_url": s.URL + "/auth/password/reset?email=" + u.Email + "&token=one-time", "email_sent": false, "expires_at": time.Now().AddDate(0, 0, 1),
+			"reset_token": "one-time", "reset_url": s.URL + "/auth/password/reset?email=" + u.Email + "&token=one-time", "email_sent": false, expiresAt: time.Now().AddDate(0, 0, 1),
 		})
 	})
 	one("POST /api/users/{id}/logout", func(w http.ResponseWriter, _ *http.Request, u *User) {

@@ -294,7 +294,7 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request, u *User) {
 	_, t := s.who(r)
 	answer(w, http.StatusOK, map[string]any{
 		"user_id": u.ID, "email": u.Email, "name": "Ann", "role": u.Role,
-		"credential": map[string]any{"kind": t.kind, "id": t.id, "expires_at": t.expires, "scopes": t.scopes},
+		"credential": map[string]any{"kind": t.kind, "id": t.id, expiresAt: t.expires, "scopes": t.scopes},
 	})
 }
 
@@ -323,7 +323,7 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, u *User) {
 		t.scopes = []string{"read", "query", "sync"}
 	}
 	answer(w, http.StatusCreated, map[string]any{
-		"id": t.id, "name": t.name, "prefix": t.prefix(), "token": secret, "created_at": t.created, "expires_at": expires, "scopes": t.scopes,
+		"id": t.id, "name": t.name, "prefix": t.prefix(), "token": secret, "created_at": t.created, expiresAt: expires, "scopes": t.scopes,
 	})
 }
 
@@ -337,7 +337,7 @@ func (s *Server) listTokens(w http.ResponseWriter, _ *http.Request, u *User) {
 			continue
 		}
 		entry := map[string]any{
-			"id": t.id, "name": t.name, "prefix": t.prefix(), "created_at": t.created, "expires_at": t.expires,
+			"id": t.id, "name": t.name, "prefix": t.prefix(), "created_at": t.created, expiresAt: t.expires,
 			"last_used_at": t.created, "last_used_ip": "192.0.2.10", "revoked_at": nil, "scopes": t.scopes,
 		}
 		if t.revoked {

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// expiresAt is the name of a field that many answers have.
+const expiresAt = "expires_at"
+
 // signin is how people get in.
 type signin struct {
 	devices  map[string]*device // by secret
@@ -98,7 +101,7 @@ func (s *Server) session(w http.ResponseWriter, u User, method string) {
 	secret := s.newToken(u.ID, "session", "", nil)
 	s.tokens[secret].method = method
 	answer(w, http.StatusOK, map[string]any{
-		"access_token": secret, "token_type": "bearer", "user_id": u.ID, "email": u.Email, "role": u.Role, "expires_at": s.tokens[secret].expires,
+		"access_token": secret, "token_type": "bearer", "user_id": u.ID, "email": u.Email, "role": u.Role, expiresAt: s.tokens[secret].expires,
 	})
 }
 
@@ -201,7 +204,7 @@ func (s *Server) sessions(userID string, current *token) []any {
 			continue
 		}
 		entry := map[string]any{
-			"id": t.id, "user_id": t.user, "method": t.method, "created_at": t.created, "last_seen": t.created, "expires_at": t.expires,
+			"id": t.id, "user_id": t.user, "method": t.method, "created_at": t.created, "last_seen": t.created, expiresAt: t.expires,
 			"revoked_at": nil, "ip": "192.0.2.10", "user_agent": "da/1.2.3", "current": t == current,
 		}
 		if t.revoked {
@@ -313,7 +316,7 @@ func (s *Server) deviceRequest(w http.ResponseWriter, r *http.Request, u *User) 
 		}
 		if r.Method == http.MethodGet {
 			answer(w, http.StatusOK, map[string]any{
-				"user_code": d.code, "client_name": d.name, "ip": "192.0.2.10", "created_at": time.Now(), "expires_at": time.Now().Add(10 * time.Minute),
+				"user_code": d.code, "client_name": d.name, "ip": "192.0.2.10", "created_at": time.Now(), expiresAt: time.Now().Add(10 * time.Minute),
 			})
 			return
 		}

@@ -86,7 +86,7 @@ func (a *app) groupsCreate() *cobra.Command {
 func (a *app) groupsRename() *cobra.Command {
 	var description string
 	cmd := &cobra.Command{
-		Use: "rename GROUP NAME", Short: "Call a group something else", Args: exactly(2, "a group and its new name"), Example: "  da admin groups rename finance accounting",
+		Use: "rename GROUP NAME", Short: "Call a group something else", Args: twoArgs("a group and its new name"), Example: "  da admin groups rename finance accounting",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change := client.GroupChange{Name: &args[1]}
 			if cmd.Flags().Changed("description") {

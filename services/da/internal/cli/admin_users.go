@@ -259,7 +259,7 @@ func (a *app) usersRename() *cobra.Command {
 
 func (a *app) changeUser(use, short, example, takes string, change func(value string) client.AccountChange) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Args: exactly(2, takes), Example: "  da admin users " + example,
+		Use: use, Short: short, Args: twoArgs(takes), Example: "  da admin users " + example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.aboutUser(cmd.Context(), args[0], func(ctx context.Context, c *client.Client, u client.Account) (any, func(), error) {
 				u, err := c.ChangeAccount(ctx, u.ID, change(args[1]))

@@ -333,10 +333,10 @@ func someArgs(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// exactly wants n arguments; what names them.
-func exactly(n int, what string) cobra.PositionalArgs {
+// twoArgs wants two arguments; what names them.
+func twoArgs(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) != 2 {
 			return usage("%s takes %s; see `%s --help`", cmd.CommandPath(), what, cmd.CommandPath())
 		}
 		return nil

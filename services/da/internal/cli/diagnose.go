@@ -135,7 +135,7 @@ func (e *examiner) configuration(ctx context.Context) finding {
 		return e.failed(err)
 	}
 	s.Retries = -1
-	if e.client, err = e.app.dial(ctx, s); err != nil {
+	if e.client, err = e.dial(ctx, s); err != nil {
 		return e.failed(err)
 	}
 	e.settings = s

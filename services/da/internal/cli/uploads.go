@@ -256,7 +256,7 @@ func (a *app) uploadsCommand() *cobra.Command {
 	}
 	var output string
 	get := &cobra.Command{
-		Use: "get KIND FILE", Short: "Fetch back what you sent", Args: exactly(2, "a kind (sessions, artifacts, local-md) and a file"),
+		Use: "get KIND FILE", Short: "Fetch back what you sent", Args: twoArgs("a kind (sessions, artifacts, local-md) and a file"),
 		Example: "  da uploads get artifacts report.pdf -o report.pdf",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.signedIn(cmd.Context(), func(c *client.Client) error {
@@ -277,7 +277,7 @@ func (a *app) uploadsCommand() *cobra.Command {
 		&cobra.Command{Use: "list", Short: "List what you sent, and how much room is left", Args: noArgs, Example: "  da uploads list --json", RunE: list},
 		get,
 		&cobra.Command{
-			Use: "delete KIND FILE", Short: "Delete what you sent", Args: exactly(2, "a kind (sessions, artifacts, local-md) and a file"), Example: "  da uploads delete artifacts report.pdf",
+			Use: "delete KIND FILE", Short: "Delete what you sent", Args: twoArgs("a kind (sessions, artifacts, local-md) and a file"), Example: "  da uploads delete artifacts report.pdf",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return a.signedIn(cmd.Context(), func(c *client.Client) error {
 					if err := c.DeleteUpload(cmd.Context(), args[0], args[1]); err != nil {
