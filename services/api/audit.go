@@ -48,8 +48,8 @@ func openAudit(ctx context.Context, cfg Config, store *state.Store, bus *event.B
 	}
 	a.recorder, err = audit.NewRecorder(audit.RecorderConfig{
 		Dir: dir,
-		Publish: func(ctx context.Context, id string, m *agnesv1.AuditRecorded) error {
-			return event.Publish(ctx, bus, event.AuditRecorded, "", m, event.Key(m.GetAction()), event.ID(id), event.At(m.GetRecordedAt().AsTime()))
+		Publish: func(ctx context.Context, id string, entries []string) error {
+			return event.Publish(ctx, bus, event.AuditRecorded, "", &agnesv1.AuditRecorded{Records: entries}, event.Key("batch"), event.ID(id))
 		},
 	})
 	if err == nil {
@@ -113,7 +113,7 @@ func importedRecord(row state.AuditRow) chain.Record {
 func (a *auditing) start(ctx context.Context, bus *event.Bus) (*event.Subscription, error) {
 	// Trying again is all that can be done while the disk is full: an entry is never given up.
 	forever := event.Consumer{Name: name, MaxAttempts: 1 << 30, RetryMax: 30 * time.Second}
-	return event.ConsumeBatch(ctx, bus, event.AuditRecorded, forever, event.Batch{MaxCount: 500, MaxWait: 50 * time.Millisecond}, a.store.Recorded)
+	return event.ConsumeBatch(ctx, bus, event.AuditRecorded, forever, event.Batch{MaxCount: 64, MaxWait: 20 * time.Millisecond}, a.store.Recorded)
 }
 
 // close ends the record with a checkpoint.
@@ -137,6 +137,7 @@ func (a *auditing) end() {
 	defer cancel()
 	a.recorder.Flush(ctx)
 	a.tell(ctx, "server.stop")
+	_ = a.recorder.Forward(ctx) // it logs; what is left is handed over at the next start
 }
 
 // closeOrLog closes the record at the end of the api.

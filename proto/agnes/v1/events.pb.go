@@ -1137,7 +1137,10 @@ type AuditRecorded struct {
 	RequestId    string `protobuf:"bytes,12,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	UserAgent    string `protobuf:"bytes,13,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
 	// The service that recorded it.
-	Service       string `protobuf:"bytes,14,opt,name=service,proto3" json:"service,omitempty"`
+	Service string `protobuf:"bytes,14,opt,name=service,proto3" json:"service,omitempty"`
+	// Many entries at once, each a JSON object with the members of a line of the record without its
+	// place in the chain (seq, prev, hash). The fields above are empty then.
+	Records       []string `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1270,6 +1273,13 @@ func (x *AuditRecorded) GetService() string {
 	return ""
 }
 
+func (x *AuditRecorded) GetRecords() []string {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
 var File_agnes_v1_events_proto protoreflect.FileDescriptor
 
 const file_agnes_v1_events_proto_rawDesc = "" +
@@ -1381,7 +1391,7 @@ const file_agnes_v1_events_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
 	"\x04link\x18\x06 \x01(\tR\x04link\x12+\n" +
 	"\x04data\x18\a \x01(\v2\x17.google.protobuf.StructR\x04data\x127\n" +
-	"\traised_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"\xfb\x03\n" +
+	"\traised_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"\x95\x04\n" +
 	"\rAuditRecorded\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x1a\n" +
@@ -1403,7 +1413,8 @@ const file_agnes_v1_events_proto_rawDesc = "" +
 	"request_id\x18\f \x01(\tR\trequestId\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\r \x01(\tR\tuserAgent\x12\x18\n" +
-	"\aservice\x18\x0e \x01(\tR\aserviceB8Z6github.com/agnes-platform/agnes/proto/agnes/v1;agnesv1b\x06proto3"
+	"\aservice\x18\x0e \x01(\tR\aservice\x12\x18\n" +
+	"\arecords\x18\x0f \x03(\tR\arecordsB8Z6github.com/agnes-platform/agnes/proto/agnes/v1;agnesv1b\x06proto3"
 
 var (
 	file_agnes_v1_events_proto_rawDescOnce sync.Once

@@ -307,20 +307,26 @@ func TestOldSegmentsGoAndTheRestIsProven(t *testing.T) {
 type bus struct {
 	mu    sync.Mutex
 	away  bool
-	heard map[string]*agnesv1.AuditRecorded
+	heard map[string]chain.Record
 	again int
 }
 
-func (b *bus) publish(_ context.Context, id string, m *agnesv1.AuditRecorded) error {
+func (b *bus) publish(_ context.Context, _ string, entries []string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.away {
 		return errors.New("away")
 	}
-	if b.heard[id] != nil {
-		b.again++
+	for _, text := range entries {
+		r, err := chain.Parse([]byte(text))
+		if err != nil {
+			return err
+		}
+		if _, ok := b.heard[r.ID]; ok {
+			b.again++
+		}
+		b.heard[r.ID] = r
 	}
-	b.heard[id] = m
 	return nil
 }
 
@@ -347,7 +353,7 @@ func recorder(t *testing.T, c audit.RecorderConfig) *audit.Recorder {
 
 func TestEntriesSurviveAnAbsentBusAndARestart(t *testing.T) {
 	t.Parallel()
-	b := &bus{away: true, heard: map[string]*agnesv1.AuditRecorded{}}
+	b := &bus{away: true, heard: map[string]chain.Record{}}
 	c := audit.RecorderConfig{Dir: t.TempDir(), Publish: b.publish}
 	r := recorder(t, c)
 	var wait sync.WaitGroup
@@ -389,7 +395,7 @@ func TestWhatNeitherBusNorDiskTakesIsAnError(t *testing.T) {
 
 func TestMassesOfRefusalsAreFolded(t *testing.T) {
 	t.Parallel()
-	b := &bus{heard: map[string]*agnesv1.AuditRecorded{}}
+	b := &bus{heard: map[string]chain.Record{}}
 	r := recorder(t, audit.RecorderConfig{Dir: t.TempDir(), Publish: b.publish})
 	defer func() { _ = r.Close() }()
 	refuse := func(email, ip string) {
@@ -401,6 +407,9 @@ func TestMassesOfRefusalsAreFolded(t *testing.T) {
 	for range 1000 {
 		refuse("ann@example.com", "192.0.2.1")
 	}
+	if err := r.Forward(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if got := b.count(); got != 5 {
 		t.Errorf("%d entries for one account", got)
 	}
@@ -408,13 +417,16 @@ func TestMassesOfRefusalsAreFolded(t *testing.T) {
 		refuse(fmt.Sprintf("a%d@example.com", i), fmt.Sprintf("198.51.100.%d", i%200))
 	}
 	r.Flush(t.Context())
+	if err := r.Forward(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if got := b.count(); got > 520 {
 		t.Errorf("%d entries", got)
 	}
 	var folded, single float64
 	for _, m := range b.heard {
-		if n, ok := m.GetParams().GetFields()["count"]; ok {
-			folded += n.GetNumberValue()
+		if n, ok := m.Params["count"].(float64); ok {
+			folded += n
 		} else {
 			single++
 		}

@@ -11,11 +11,26 @@ import (
 
 // Recorded takes a batch of events into the record. The bus keeps them until it returns nil.
 func (s *Store) Recorded(ctx context.Context, batch []event.Event[*agnesv1.AuditRecorded]) error {
-	records := make([]chain.Record, len(batch))
-	for i, e := range batch {
-		records[i] = RecordOf(e.ID, e.Payload, e.Time)
+	var list []entry
+	for _, e := range batch {
+		if len(e.Payload.GetRecords()) == 0 {
+			one, err := entryOf(RecordOf(e.ID, e.Payload, e.Time))
+			if err != nil {
+				return err
+			}
+			list = append(list, one)
+			continue
+		}
+		for _, text := range e.Payload.GetRecords() {
+			id, at, err := chain.ReadEntry([]byte(text))
+			if err != nil || len(text) > chain.MaxLine/2 {
+				s.log.Error().Str("event_id", e.ID).Msg("an event carries something that is no entry of the record")
+				continue
+			}
+			list = append(list, entry{id: id, at: at, raw: []byte(text)})
+		}
 	}
-	return s.Append(ctx, records)
+	return s.append(ctx, list)
 }
 
 // RecordOf is an event as it goes into the record. Any service may have published it, so it is cleaned

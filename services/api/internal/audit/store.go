@@ -123,28 +123,58 @@ func (s *Store) PublicKey() ed25519.PublicKey {
 	return public
 }
 
+// entry is what goes into the chain as it stands.
+type entry struct {
+	id  string
+	at  time.Time
+	raw []byte
+}
+
+func entryOf(r chain.Record) (entry, error) {
+	raw, err := chain.Entry(r)
+	if err == nil {
+		var e entry
+		e.raw = raw
+		if e.id, e.at, err = chain.ReadEntry(raw); err == nil {
+			return e, nil
+		}
+	}
+	return entry{}, fault.Wrap(err, fault.Permanent, "an entry of the record cannot be written")
+}
+
 // Append puts records behind the last one, in order, and returns when they are synced. A record whose
 // event is in the record already is left out. Seq, Prev and Hash are set here.
 func (s *Store) Append(ctx context.Context, records []chain.Record) error {
+	list := make([]entry, len(records))
+	for i, r := range records {
+		var err error
+		if list[i], err = entryOf(r); err != nil {
+			return err
+		}
+	}
+	return s.append(ctx, list)
+}
+
+func (s *Store) append(ctx context.Context, list []entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known, err := s.known(ctx, records)
+	known, err := s.known(ctx, list)
 	if err != nil {
 		return err
 	}
 	var buf []byte
-	var taken []chain.Record
+	var taken []entry
 	head := s.head
-	for _, r := range records {
-		if known[r.ID] {
+	for _, e := range list {
+		if known[e.id] {
 			continue
 		}
-		known[r.ID] = true
-		line, next, err := chain.Line(head, r)
+		known[e.id] = true
+		line, next, err := chain.LinkEntry(head, e.raw)
 		if err != nil {
 			return fault.Wrap(err, fault.Permanent, "an entry of the record cannot be written")
 		}
-		buf, head, taken = append(buf, line...), next, append(taken, r)
+		buf, head, taken = append(buf, line...), next, append(taken, e)
 	}
 	if len(taken) == 0 {
 		return nil
@@ -153,8 +183,8 @@ func (s *Store) Append(ctx context.Context, records []chain.Record) error {
 		return fault.Wrap(err, fault.Unavailable, "the record cannot be written")
 	}
 	s.head = head
-	for _, r := range taken {
-		s.ids.add(r.ID, r.Time.Time)
+	for _, e := range taken {
+		s.ids.add(e.id, e.at)
 	}
 	s.show()
 	if s.head.Seq-s.point.Seq >= s.cfg.PointRecords {
@@ -165,15 +195,15 @@ func (s *Store) Append(ctx context.Context, records []chain.Record) error {
 
 // known tells which of the events are in the record: by the ids that are remembered, and for an event
 // that is older than those by the files.
-func (s *Store) known(ctx context.Context, records []chain.Record) (map[string]bool, error) {
+func (s *Store) known(ctx context.Context, list []entry) (map[string]bool, error) {
 	known := map[string]bool{}
 	older := map[string]bool{}
-	for _, r := range records {
+	for _, e := range list {
 		switch {
-		case s.ids.has(r.ID):
-			known[r.ID] = true
-		case !r.Time.After(s.ids.forgotten):
-			older[r.ID] = true
+		case s.ids.has(e.id):
+			known[e.id] = true
+		case !e.at.After(s.ids.forgotten):
+			older[e.id] = true
 		}
 	}
 	if len(older) == 0 {
