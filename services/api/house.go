@@ -140,7 +140,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Identity: people{h.identity}, SignIn: signingIn{h.identity}, Access: granting,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
-		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go},
+		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),
 		Uploads:  h.uploads, Configurer: configurer,
 		Checks: []httpapi.Check{

@@ -291,3 +291,27 @@ func TestStrangersGetNoMailAndNoHint(t *testing.T) {
 		t.Errorf("%d mails were sent", len(files))
 	}
 }
+
+func TestNoticesOfAccessRequestsComeByMail(t *testing.T) {
+	m := newMailServer(t)
+	s := newSingle(t, nil, m.env...)
+	admin := s.signIn(adminEmail, adminPassword)
+	admin.json(http.MethodPost, "/api/users", map[string]any{"email": "ann@example.com", "role": "analyst", "password": "first password"}, http.StatusCreated, nil)
+	eventually(t, 30*time.Second, "the table", func() error {
+		got := admin.ask(http.MethodPut, "/api/admin/registry/salaries", map[string]any{"is_public": false})
+		if got.status != http.StatusOK {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return nil
+	})
+	ann := s.signIn("ann@example.com", "first password")
+	var request struct{ ID string }
+	ann.json(http.MethodPost, "/api/access-requests", map[string]string{"table_id": "salaries", "reason": "for the budget"}, http.StatusCreated, &request)
+	if _, text := m.next(adminEmail); !strings.Contains(text, "ann@example.com") || !strings.Contains(text, "for the budget") {
+		t.Errorf("the administrator reads: %s", text)
+	}
+	admin.json(http.MethodPost, "/api/access-requests/"+request.ID+"/deny", map[string]string{"reason": "ask in spring"}, http.StatusOK, nil)
+	if subject, text := m.next("ann@example.com"); !strings.Contains(subject, "denied") || !strings.Contains(text, "ask in spring") {
+		t.Errorf("ann reads %q: %s", subject, text)
+	}
+}
