@@ -182,18 +182,21 @@ type SetupResult struct {
 	Connection string `json:"connection"`
 	// Tested are sentences: what was tried, and what it showed.
 	Tested []string `json:"tested"`
-	// Changed are the names of what is different now, Restart those that count after a restart only.
+	// Changed are the settings that are different now, in a dry run: that would be. Restart are the services
+	// that take them over only when they are started again.
 	Changed []string `json:"changed"`
 	Restart []string `json:"restart"`
 }
 
 const configure = "/api/admin/configure"
 
-// Configuration tells what is configured, as the server words it; secrets are only told to be set.
-func (c *Client) Configuration(ctx context.Context) (map[string]any, error) {
-	var current map[string]any
-	err := c.call(ctx, request{method: http.MethodGet, path: configure}, &current)
-	return current, err
+// Configuration tells what is configured, by the name of the setting; secrets are "set" or empty.
+func (c *Client) Configuration(ctx context.Context) (map[string]string, error) {
+	var answer struct {
+		Current map[string]string `json:"current"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: configure}, &answer)
+	return answer.Current, err
 }
 
 // Configure tests a configuration and puts it in place.

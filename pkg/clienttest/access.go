@@ -187,7 +187,9 @@ func (s *Server) reviewRoutes(locked func(string, http.HandlerFunc)) {
 			Problem(w, http.StatusNotFound, "not_found", "there is no pending request with this id")
 		})
 	}
-	locked("GET /api/admin/configure", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.setup) })
+	locked("GET /api/admin/configure", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]any{"current": s.setup})
+	})
 	locked("POST /api/admin/configure", func(w http.ResponseWriter, r *http.Request) {
 		var in map[string]any
 		_ = json.NewDecoder(r.Body).Decode(&in)
@@ -199,6 +201,7 @@ func (s *Server) reviewRoutes(locked func(string, http.HandlerFunc)) {
 		changed := []string{}
 		if in["dry_run"] != true {
 			changed = slices.Sorted(maps.Keys(in))
+			delete(in, "dry_run")
 			maps.Copy(s.setup, in)
 			if token != "" {
 				s.setup["keboola_token"] = "set"

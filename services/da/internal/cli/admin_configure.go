@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -31,31 +29,13 @@ func (a *app) configureShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.give(current, func() { a.showValues("", current) })
+				return a.give(current, func() {
+					for _, name := range slices.Sorted(maps.Keys(current)) {
+						a.print("%-30s %s", name, current[name])
+					}
+				})
 			})
 		},
-	}
-}
-
-// showValues prints a tree of values, one line each.
-func (a *app) showValues(prefix string, values map[string]any) {
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		switch v := values[name].(type) {
-		case map[string]any:
-			a.showValues(prefix+name+".", v)
-		case nil, string, bool, float64:
-			text := ""
-			if v != nil {
-				text = fmt.Sprint(v)
-			}
-			a.print("%-30s %s", prefix+name, text)
-		default:
-			raw, err := json.Marshal(v)
-			if err != nil {
-				continue // it was JSON a moment ago
-			}
-			a.print("%-30s %s", prefix+name, raw)
-		}
 	}
 }
 
@@ -142,7 +122,7 @@ func (a *app) configure(ctx context.Context, s client.Setup) error {
 				a.print("All of it stood so already.")
 			}
 			if len(r.Restart) > 0 {
-				a.print("These count after the server is started again: %s", joined(r.Restart))
+				a.print("To be started again, to take it over: %s", joined(r.Restart))
 			}
 		})
 	})
