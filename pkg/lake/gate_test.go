@@ -182,14 +182,17 @@ func TestTrap_P2_TheServerIsNotShown(t *testing.T) {
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]string{
-		"FROM read_csv('x')":                "ask for a table by its name",
-		"FROM information_schema.views":     "information_schema.tables",
-		"SELECT sleep_ms(1)":                "leave it out",
-		"FROM query(lower('SELECT 1'))":     "write the statement itself",
-		"FROM query_table(lower('ORDERS'))": "write the names",
-		"EXPLAIN (FORMAT html) SELECT 1":    "EXPLAIN (FORMAT json)",
-		"SELECT 'a\xff'":                    "not UTF-8",
-		"SELECT 1\x00":                      "NUL",
+		"FROM '/x.parquet'":                     "ask for a table by its name",
+		`SELECT 1 FROM "s3://x/y.parquet"`:      "ask for a table by its name",
+		"FROM query_table(['a', '/x.parquet'])": "ask for a table by its name",
+		"FROM read_csv('x')":                    "ask for a table by its name",
+		"FROM information_schema.views":         "information_schema.tables",
+		"SELECT sleep_ms(1)":                    "leave it out",
+		"FROM query(lower('SELECT 1'))":         "write the statement itself",
+		"FROM query_table(lower('ORDERS'))":     "write the names",
+		"EXPLAIN (FORMAT html) SELECT 1":        "EXPLAIN (FORMAT json)",
+		"SELECT 'a\xff'":                        "not UTF-8",
+		"SELECT 1\x00":                          "NUL",
 		"FROM glob('x') WHERE x = '" + strings.Repeat("x", maxInspected) + "'": "the limit",
 	} {
 		err := CheckRead(sql)
@@ -206,6 +209,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	for _, sql := range []string{ // what only looks as if it were refused
 		`SELECT "glob", query, views, sleep_ms FROM read_csv`, "FROM shop.duckdb_views", "FROM views", "FROM shop.sqlite_master", "SELECT 'read_text(''x'')', name GLOB 'a*' FROM orders",
+		"SELECT 'https://example.com/x', '/etc/passwd' FROM orders", "SELECT * FROM orders WHERE name IN ('" + strings.Repeat("/x", maxInspected) + "')",
 		"SELECT current_setting('TimeZone')", "FROM query('FROM orders')", "FROM query_table(['a', 'b'], true)", "SELECT 1 AS checkpoint, 2 AS \"read_text\"",
 	} {
 		if err := CheckRead(sql); err != nil {

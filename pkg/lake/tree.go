@@ -3,6 +3,7 @@ package lake
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
@@ -24,14 +25,24 @@ type inspection struct {
 	depth int
 }
 
+// mayNamePath tells whether a string or quoted name in a statement may begin with a path or be an address.
+var mayNamePath = regexp.MustCompile(`['"$]\s*(?:/|[A-Za-z]:[/\\])|://`)
+
+// isPath tells whether a table's name is a path or an address. The lock lets a path through that is a file of
+// the session: what is asked for by it would come without the name and the types that its table has.
+func isPath(name string) bool { return mayNamePath.MatchString("'" + name) }
+
+var errPath = fault.New(fault.Invalid, "files and addresses are not read here: ask for a table by its name")
+
 // inspect tells why a query may not use what it uses; nil where it may.
 func inspect(query string, depth int) error {
 	p := parsers()
 	if p.err != nil {
 		return p.err
 	}
-	if !p.rules.mayUse(query) {
-		return nil
+	watched := p.rules.mayUse(query)
+	if !watched && (len(query) > maxInspected || !mayNamePath.MatchString(query)) {
+		return nil // what is long and names a path is the lock's work alone
 	}
 	if len(query) > maxInspected {
 		return fault.New(fault.TooLarge, "the statement names something of DuckDB's own and is %d bytes long; the limit for these is %d", len(query), maxInspected)
@@ -118,6 +129,9 @@ func (i inspection) check(node map[string]any) error {
 	if node["type"] == "BASE_TABLE" {
 		name, _ := node["table_name"].(string)
 		schema, _ := node["schema_name"].(string)
+		if schema == "" && isPath(name) {
+			return errPath
+		}
 		return i.rules.checkRelation(schema, name)
 	}
 	return nil
@@ -199,6 +213,9 @@ func (i inspection) tables(arguments []any) error {
 		text, ok := literalOf(argument)
 		if !ok && !isFlag(node) {
 			return fault.New(fault.Invalid, "query_table(…) is answered for names as they are, not for ones that the statement puts together; write the names")
+		}
+		if isPath(text) {
+			return errPath
 		}
 		names := append([]string{"", ""}, namesIn(text)...)
 		last := len(names) - 1

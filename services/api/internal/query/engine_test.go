@@ -139,7 +139,7 @@ func TestErrorsBeforeTheFirstByteAreFaults(t *testing.T) {
 		{"SELECT * FROM ordrs", `Did you mean "orders`, fault.NotFound},
 		{"DROP VIEW orders", "only queries are answered here", fault.Invalid},
 		{"SELECT 1; SELECT 2", "one statement at a time", fault.Invalid},
-		{"SELECT * FROM '/etc/passwd'", "does not exist", fault.NotFound},
+		{"SELECT * FROM '/etc/passwd'", "files and addresses are not read here", fault.Invalid},
 		{"SELECT * FROM read_text('/etc/passwd')", "files and addresses are not read here", fault.Invalid},
 		{"SELECT 'x'::INTEGER", "Could not convert string", fault.Invalid},
 		{"SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range + b.range = -1", "longer than 500ms", fault.TooLarge},

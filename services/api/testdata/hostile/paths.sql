@@ -1,0 +1,43 @@
+# names of what is not granted, in every spelling
+hidden: FROM zz_bonus
+hidden: FROM shop.zz_bonus
+hidden: SELECT * FROM "shop"."zz_bonus"
+hidden: SELECT * FROM SHOP.ZZ_BONUS
+hidden: SELECT * FROM memory.shop.zz_bonus
+hidden: SELECT * FROM "memory"."shop"."zz_bonus"
+hidden: TABLE shop.zz_bonus
+hidden: SELECT * FROM hr.zz_people
+hidden: FROM zz_people
+hidden: SELECT count(*) FROM orders JOIN zz_bonus USING (id)
+hidden: SELECT count(*) FROM orders NATURAL JOIN shop.zz_bonus
+hidden: SELECT (SELECT max(zz_column) FROM shop.zz_bonus)
+hidden: SELECT * FROM orders WHERE id IN (SELECT id FROM shop.zz_bonus)
+hidden: SELECT * FROM orders WHERE EXISTS (FROM hr.zz_people)
+hidden: WITH a AS (FROM shop.zz_bonus) FROM a
+hidden: WITH a AS MATERIALIZED (FROM hr.zz_people) SELECT count(*) FROM a
+hidden: SELECT * FROM orders, LATERAL (SELECT * FROM shop.zz_bonus)
+hidden: SELECT 1 UNION ALL SELECT id FROM shop.zz_bonus
+hidden: DESCRIBE shop.zz_bonus
+hidden: SHOW zz_bonus
+hidden: SUMMARIZE hr.zz_people
+hidden: SUMMARIZE zz_bonus
+hidden: DESCRIBE SELECT * FROM hr.zz_people
+hidden: EXPLAIN SELECT * FROM hr.zz_people
+hidden: EXPLAIN ANALYZE SELECT * FROM shop.zz_bonus
+hidden: EXPLAIN (FORMAT json) FROM zz_people
+hidden: PIVOT hr.zz_people ON id IN (1) USING count(*)
+hidden: UNPIVOT shop.zz_bonus ON zz_column
+hidden: FROM query('FROM hr.zz_' || 'people')
+hidden: FROM query_table('zz_bonus')
+hidden: FROM query_table(['zz_bonus', 'orders'])
+hidden: SELECT * FROM 'zz_bonus'
+hidden: WITH RECURSIVE r AS (SELECT 1 AS id UNION ALL SELECT id FROM shop.zz_bonus) FROM r
+hidden: SELECT * FROM orders POSITIONAL JOIN hr.zz_people
+refused: FROM system.main.zz_bonus
+refused: FROM temp.main.zz_bonus
+refused: FROM state.users
+refused: FROM system_db.users
+refused: FROM users
+refused: FROM personal_access_tokens
+refused: FROM main.sessions
+refused: FROM server.shop.zz_bonus_x
