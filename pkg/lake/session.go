@@ -32,7 +32,9 @@ type View struct {
 }
 
 // deferred tells whether the view is made without its files.
-func (v View) deferred() bool { return v.Deferred && v.Problem == "" && len(v.Columns) > 0 && len(v.Files) > 0 }
+func (v View) deferred() bool {
+	return v.Deferred && v.Problem == "" && len(v.Columns) > 0 && len(v.Files) > 0
+}
 
 // deferredMessage is the error of a view that is deferred.
 const deferredMessage = "this table is named here and not opened"
@@ -71,6 +73,20 @@ type Session struct {
 // OpenSession opens a session. A view that cannot be made gives its error to the queries that use it
 // and to Problems, and hides no other.
 func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
+	s, err := OpenBlank(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Show(ctx, o.Views); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// OpenBlank opens a session that shows nothing yet and is not locked, whatever the views of o: what
+// takes the time of opening is done before it is known for whom. Nothing of a user may reach it before
+// Show.
+func OpenBlank(o SessionOptions) (*Session, error) {
 	limits := Options{MemoryBytes: o.MemoryBytes, Threads: o.Threads, TempDir: o.TempDir, TempBytes: o.TempBytes}
 	setup, err := limits.statements()
 	if err != nil {
@@ -86,12 +102,17 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	s := &Session{instance: i, problems: make(map[string]error)}
-	if err := s.fill(ctx, o.Views); err != nil {
-		i.close()
-		return nil, fmt.Errorf("open session: %w", err)
+	return &Session{instance: i, problems: make(map[string]error)}, nil
+}
+
+// Show gives a blank session its views, as OpenSession does, and locks it. After an error the session
+// is closed.
+func (s *Session) Show(ctx context.Context, views []View) error {
+	if err := s.fill(ctx, views); err != nil {
+		s.Close()
+		return fmt.Errorf("open session: %w", err)
 	}
-	return s, nil
+	return nil
 }
 
 // fill makes the views and locks the session.

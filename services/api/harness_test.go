@@ -29,7 +29,13 @@ import (
 	"github.com/agnes-platform/agnes/services/api"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also what a process for queries runs, where AGNES_TEST_WORKERS asks for processes.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == api.WorkerArgument {
+		os.Exit(api.QueryWorker())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	adminEmail    = "admin@example.com"
@@ -77,6 +83,9 @@ func (s *server) start() {
 		QueryTimeout: 20 * time.Second, CatalogPoll: time.Hour, StopBudget: 5 * time.Second,
 	}
 	cfg.DataDir, cfg.ConfigDir = s.dir, s.config
+	if os.Getenv("AGNES_TEST_WORKERS") != "" {
+		cfg.Worker = api.OwnWorker()
+	}
 	cfg.Bus = eventtest.Connect(s.t, s.nats, "api")
 	for _, f := range s.change {
 		f(&cfg)

@@ -94,6 +94,9 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := h.metrics.Register(queryMetrics{h.engine}); err != nil {
+		return err
+	}
 	if h.uploads, err = h.cfg.openUploads(h.state); err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
 		Identity: people{h.identity}, SignIn: signingIn{h.identity}, Access: granting,
-		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.cfg.DataDir}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
+		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir()}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"runtime"
 	"time"
@@ -159,6 +160,35 @@ func (e *Engine) Confinement() map[string]bool {
 		return (worker.Report{}).Layers()
 	}
 	return e.pool.report().Layers()
+}
+
+// DataDir is where the parts are as the processes see them: absolute and without symbolic links.
+func (e *Engine) DataDir() string {
+	if e.pool == nil {
+		return e.cfg.DataDir
+	}
+	return e.pool.dataDir
+}
+
+// Processes is how many processes of queries there are, at work and waiting.
+func (e *Engine) Processes() int {
+	if e.pool == nil {
+		return 0
+	}
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	return len(e.pool.busy) + len(e.pool.idle)
+}
+
+// Kills tells how many processes ended so far, by reason.
+func (e *Engine) Kills() map[string]int64 {
+	counts := map[string]int64{killMemory: 0, killCancelled: 0, killDied: 0, killIdle: 0}
+	if e.pool != nil {
+		e.pool.mu.Lock()
+		defer e.pool.mu.Unlock()
+		maps.Copy(counts, e.pool.kills)
+	}
+	return counts
 }
 
 // Request is one statement with who asks it and what it may reach.

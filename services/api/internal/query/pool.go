@@ -41,6 +41,7 @@ type pool struct {
 	busy      map[*worker.Process]bool
 	starting  int // without a scope, for whoever comes next
 	made      int // for the names of folders
+	kills     map[string]int64
 	closed    bool
 }
 
@@ -74,7 +75,7 @@ func (c Config) line() int64 { return c.share() + c.share()/4 + allowance }
 func newPool(ctx context.Context, cfg Config, scratch *lake.Scratch) (*pool, error) {
 	p := &pool{
 		cfg: cfg, log: *zerolog.Ctx(ctx), scratch: scratch, starts: make(chan func()), quit: make(chan struct{}),
-		busy: make(map[*worker.Process]bool),
+		busy: make(map[*worker.Process]bool), kills: make(map[string]int64),
 	}
 	var err error
 	if p.dataDir, err = realPath(cfg.DataDir); err != nil {
@@ -194,8 +195,32 @@ func (p *pool) run(ctx context.Context, scope *Scope, j answer.Job, write func([
 		p.log.Warn().Int("pid", process.Pid()).Bool("memory", died.Memory).Str("state", died.State).Str("output", died.Output).
 			Msg("a process ended with its query; another takes its place")
 	}
+	if !process.Alive() {
+		p.count(ctx, died)
+	}
 	p.giveBack(process)
 	return summary, err
+}
+
+// Reasons why processes end, for Engine.Kills.
+const (
+	killMemory    = "memory"    // it took more than it may
+	killCancelled = "cancelled" // a statement went on after its time or its client was gone
+	killDied      = "died"      // by itself, or by somebody else
+	killIdle      = "idle"      // it had waited for long, or there were too many
+)
+
+func (p *pool) count(ctx context.Context, died *worker.DeathError) {
+	reason := killDied
+	switch {
+	case died != nil && died.Memory:
+		reason = killMemory
+	case died == nil || ctx.Err() != nil:
+		reason = killCancelled // without a death it was the client who could not be written to
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kills[reason]++
 }
 
 // take gives a process with the scope, or one that has none yet.
@@ -279,6 +304,7 @@ func (p *pool) rest(w *worker.Process) {
 // end ends the idle process at a place, aside. p.mu is held.
 func (p *pool) end(at int) {
 	w := p.idle[at].Process
+	p.kills[killIdle]++
 	p.idle = slices.Delete(p.idle, at, at+1)
 	p.loops.Go(w.Kill)
 }

@@ -152,3 +152,61 @@ func TestAQueryBeyondItsMemoryEndsAndOthersGoOn(t *testing.T) {
 		t.Errorf("the other query: %v", err)
 	}
 }
+
+func TestTrap_O9_NestingWithoutEndHarmsNobody(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{Timeout: 30 * time.Second})
+	for _, sql := range []string{
+		"SELECT " + strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000),
+		"SELECT " + strings.Repeat("NOT ", 100_000) + "true",
+		"SELECT 1" + strings.Repeat(" + 1", 100_000),
+	} {
+		start := time.Now()
+		_, _, err := ask(t, e, scope, TypeJSON, sql, 0)
+		if time.Since(start) > 35*time.Second {
+			t.Errorf("%.20s took %v", sql, time.Since(start))
+		}
+		t.Logf("%.20s after %v: %.200v", sql, time.Since(start), err)
+	}
+	if got, _, err := ask(t, e, scope, TypeCSV, "SELECT count(*) AS n FROM orders", 0); err != nil || got != "n\r\n3000\r\n" {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+}
+
+func TestASourceThatIsLinkedIsRead(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("queries run in processes of their own on Linux only")
+	}
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	folder := filepath.Join(elsewhere, "data", "orders")
+	if err := errors.Join(os.MkdirAll(folder, 0o755), os.Mkdir(filepath.Join(dir, "extracts"), 0o755), os.Symlink(elsewhere, filepath.Join(dir, "extracts", "crm"))); err != nil {
+		t.Fatal(err)
+	}
+	scope := NewScope("linked", []lake.View{tableOf(t, filepath.Join(dir, "extracts", "crm", "data", "orders"), "orders", "SELECT 7 AS id")})
+	e := engine(t, Config{DataDir: dir, TempRoot: filepath.Join(dir, "tmp"), Worker: []string{"/proc/self/exe", worker.Argument}})
+	if got, _, err := ask(t, e, scope, TypeCSV, "FROM orders", 0); err != nil || got != "id\r\n7\r\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestAClientThatLeavesEndsItsProcessAtWork(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{})
+	ctx, leave := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := e.Run(ctx, Request{User: "ann", Scope: scope, SQL: endless, MediaType: TypeJSON}, func() io.Writer { return io.Discard })
+		ended <- err
+	}()
+	e.pool.working(t)
+	leave()
+	select {
+	case err := <-ended:
+		if !fault.Is(err, fault.Unavailable) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the query goes on")
+	}
+}

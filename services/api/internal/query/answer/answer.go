@@ -33,6 +33,9 @@ type Runner struct{ sessions *sessions }
 // New returns a runner without open sessions.
 func New(cfg Config) *Runner { return &Runner{sessions: newSessions(cfg)} }
 
+// Warm opens what the first session needs before it is known what that shows.
+func (r *Runner) Warm() error { return r.sessions.warm() }
+
 // Close closes the sessions. Statements that still run end by themselves.
 func (r *Runner) Close() { r.sessions.close() }
 

@@ -16,8 +16,9 @@ type sessions struct {
 
 	mu     sync.Mutex
 	open   map[string]*shared
-	made   int // for the names of folders
-	clock  int // counts uses
+	made   int           // for the names of folders
+	clock  int           // counts uses
+	blank  *lake.Session // for whoever comes first
 	closed bool
 }
 
@@ -74,16 +75,43 @@ func (s *sessions) take(ctx context.Context, scope *Scope, chosen selection) (se
 	return entry.session, done, nil
 }
 
+// warm opens a session ahead of the first who asks.
+func (s *sessions) warm() error {
+	blank, err := lake.OpenBlank(s.options(0))
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blank = blank
+	return nil
+}
+
+// options of the session of that number.
+func (s *sessions) options(number int) lake.SessionOptions {
+	o := lake.SessionOptions{MemoryBytes: s.cfg.MemoryBytes, Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes}
+	if s.cfg.Dir != "" {
+		o.TempDir = filepath.Join(s.cfg.Dir, strconv.Itoa(number))
+	}
+	return o
+}
+
 // start opens the session. It goes on when the one who asked first gives up, for others wait too.
 func (s *sessions) start(entry *shared, views []lake.View, number int) {
+	s.mu.Lock()
+	blank := s.blank
+	s.blank = nil
+	s.mu.Unlock()
 	go func() {
 		defer close(entry.ready)
-		o := lake.SessionOptions{
-			Views: views, MemoryBytes: s.cfg.MemoryBytes, Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes,
+		if blank != nil {
+			if entry.err = blank.Show(context.Background(), views); entry.err == nil {
+				entry.session = blank
+			}
+			return
 		}
-		if s.cfg.Dir != "" {
-			o.TempDir = filepath.Join(s.cfg.Dir, strconv.Itoa(number))
-		}
+		o := s.options(number)
+		o.Views = views
 		entry.session, entry.err = lake.OpenSession(context.Background(), o)
 	}()
 }
@@ -153,6 +181,10 @@ func (s *sessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if s.blank != nil {
+		s.blank.Close()
+		s.blank = nil
+	}
 	for s.evict() {
 	}
 }

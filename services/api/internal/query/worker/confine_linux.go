@@ -31,7 +31,7 @@ func confine(s setup) Report {
 	}
 	note("descriptors", closeStrangers())
 	r.Rlimit = note("rlimit", limitMemory(s.DataBytes))
-	r.Landlock = note("landlock", restrict(landlock.RODirs(extracts(s)).IgnoreIfMissing(), s))
+	r.Landlock = note("landlock", restrict(landlock.RODirs(reachable(extracts(s))...).IgnoreIfMissing(), s))
 	r.Capabilities = note("capabilities", dropCapabilities())
 	r.Seccomp = note("seccomp", filterCalls())
 	if !s.Isolated {
@@ -42,6 +42,38 @@ func confine(s setup) Report {
 
 // extracts is where all parts are.
 func extracts(s setup) string { return filepath.Join(s.DataDir, "extracts") }
+
+// reachable are the folder of all parts, and those that symbolic links lead to where a source, its data
+// or a table stands elsewhere: Landlock knows where a file really is, not by what name it was asked for.
+// What is linked later is seen by the processes that start after it.
+func reachable(root string) []string {
+	found := []string{root}
+	look := []string{root}
+	for range 3 { // extracts/<source>/data/<table>
+		var next []string
+		for _, folder := range look {
+			entries, err := os.ReadDir(folder)
+			if err != nil {
+				continue // it is read no more by a statement
+			}
+			for _, e := range entries {
+				path := filepath.Join(folder, e.Name())
+				if e.Type()&os.ModeSymlink != 0 {
+					real, err := filepath.EvalSymlinks(path)
+					if err != nil {
+						continue
+					}
+					found = append(found, real)
+				} else if !e.IsDir() {
+					continue
+				}
+				next = append(next, path)
+			}
+		}
+		look = next
+	}
+	return found
+}
 
 // narrow leaves the worker the folders of the scope's tables, where Landlock is at work.
 func narrow(s setup, views []lake.View) error {

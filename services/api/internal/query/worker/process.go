@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,7 +66,7 @@ const (
 type DeathError struct {
 	// Memory: it took more than it may, or the machine had no more.
 	Memory bool
-	// State is how the process ended, and Output the last that it said; for logs.
+	// State is how the process ended, and Output the first and the last that it said; for logs.
 	State, Output string
 }
 
@@ -275,10 +274,11 @@ func (p *Process) Kill() {
 	_ = p.conn.Close()
 }
 
-// tail keeps the last of what a process says.
+// tail keeps the first and the last of what a process says: a panic tells its reason first.
 type tail struct {
-	mu   sync.Mutex
-	last []byte
+	mu          sync.Mutex
+	first, last []byte
+	lost        bool
 }
 
 const tailBytes = 4 << 10
@@ -287,15 +287,24 @@ const tailBytes = 4 << 10
 func (t *tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last = append(t.last, b...)
-	if over := len(t.last) - tailBytes; over > 0 && len(t.last) > 2*tailBytes {
-		t.last = bytes.Clone(t.last[over:])
+	n := len(b)
+	if room := tailBytes - len(t.first); room > 0 {
+		take := min(room, n)
+		t.first, b = append(t.first, b[:take]...), b[take:]
 	}
-	return len(b), nil
+	t.last = append(t.last, b...)
+	if over := len(t.last) - tailBytes; over > 0 {
+		t.last, t.lost = append(t.last[:0], t.last[over:]...), true
+	}
+	return n, nil
 }
 
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(bytes.ToValidUTF8(t.last[max(0, len(t.last)-tailBytes):], nil))
+	between := ""
+	if t.lost {
+		between = "\n…\n"
+	}
+	return strings.ToValidUTF8(string(t.first)+between+string(t.last), "")
 }

@@ -54,12 +54,13 @@ func run(stderr io.Writer, probe func(string) string) int {
 
 // server is a worker at work.
 type server struct {
-	in    io.Reader
-	out   io.Writer
-	probe func(string) string
-	setup setup
-	scope *answer.Scope
-	jobs  chan work
+	in     io.Reader
+	out    io.Writer
+	probe  func(string) string
+	setup  setup
+	runner *answer.Runner
+	scope  *answer.Scope
+	jobs   chan work
 
 	mu     sync.Mutex
 	number uint64 // of the job that cancel is for
@@ -91,7 +92,13 @@ func (s *server) begin() error {
 	if err := lake.CheckRead("SELECT 1"); err != nil {
 		return err
 	}
-	return writeJSON(s.out, frameReady, confine(s.setup))
+	report := confine(s.setup)
+	// Opening DuckDB takes longer than all else that the first statement waits for.
+	s.runner = answer.New(s.setup.Answer)
+	if err := s.runner.Warm(); err != nil {
+		return err
+	}
+	return writeJSON(s.out, frameReady, report)
 }
 
 // listen reads what comes, also while a job runs.
@@ -148,7 +155,6 @@ const restAfter = 500 * time.Millisecond
 
 // work does what comes, one after the other, until the other end is gone.
 func (s *server) work() error {
-	runner := answer.New(s.setup.Answer)
 	rested := true
 	for {
 		var rest <-chan time.Time
@@ -163,7 +169,7 @@ func (s *server) work() error {
 			if w.err != nil {
 				return w.err
 			}
-			if err := s.do(runner, w); err != nil {
+			if err := s.do(w); err != nil {
 				return err
 			}
 			rested = false
@@ -171,7 +177,7 @@ func (s *server) work() error {
 	}
 }
 
-func (s *server) do(runner *answer.Runner, w work) error {
+func (s *server) do(w work) error {
 	switch w.kind {
 	case frameBind:
 		return s.bind(w.payload)
@@ -181,7 +187,7 @@ func (s *server) do(runner *answer.Runner, w work) error {
 			return errors.New("a job came before its scope")
 		}
 		var lost error
-		summary, err := runner.Run(w.ctx, s.scope, w.job.Job, func(piece []byte) error {
+		summary, err := s.runner.Run(w.ctx, s.scope, w.job.Job, func(piece []byte) error {
 			lost = writeFrame(s.out, frameData, piece)
 			return lost
 		})
