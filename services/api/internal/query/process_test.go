@@ -127,7 +127,10 @@ func TestAProcessKilledInMidAnswerCutsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(entries) > e.pool.made-1 {
+	e.pool.mu.Lock()
+	made := e.pool.made
+	e.pool.mu.Unlock()
+	if len(entries) > made-1 {
 		t.Errorf("its scratch is still there: %v", entries)
 	}
 	if got, _, err := ask(t, e, scope, TypeCSV, "SELECT count(*) AS n FROM orders", 0); err != nil || got != "n\r\n3000\r\n" {

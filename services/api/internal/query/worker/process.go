@@ -42,7 +42,7 @@ type Process struct {
 	ended  chan struct{} // closed when the process is gone
 	ooms   int64         // when it was started
 
-	scope    string // the fingerprint that it is bound to
+	scope    atomic.Pointer[string] // the fingerprint that it is bound to
 	number   uint64
 	writing  sync.Mutex
 	overdrew atomic.Bool // it was killed for the memory that it took
@@ -144,7 +144,12 @@ func (p *Process) Ready() error {
 func (p *Process) Report() Report { return p.report }
 
 // Scope is the fingerprint of the scope that the worker has for its life; "" before its first job.
-func (p *Process) Scope() string { return p.scope }
+func (p *Process) Scope() string {
+	if bound := p.scope.Load(); bound != nil {
+		return *bound
+	}
+	return ""
+}
 
 // Run answers a job, like answer.Runner.Run. Where ctx ends the job is interrupted, and shortly after
 // that the process is killed. After an error the process may be gone: Alive tells.
@@ -195,8 +200,8 @@ func (p *Process) send(scope *answer.Scope, j answer.Job) error {
 	p.number++
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	if p.scope == "" {
-		p.scope = scope.Fingerprint
+	if p.scope.Load() == nil {
+		p.scope.Store(&scope.Fingerprint)
 		if err := writeJSON(p.conn, frameBind, binding{Fingerprint: scope.Fingerprint, Views: scope.Views()}); err != nil {
 			return err
 		}
