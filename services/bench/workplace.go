@@ -233,6 +233,40 @@ func memory(pid int, figure string) (float64, error) {
 	return 0, fmt.Errorf("no %s in /proc/%d/status", figure, pid)
 }
 
+// wholeMemory is what a process and its children take in bytes, each shared page divided among those who
+// share it.
+func wholeMemory(pid int) (float64, error) {
+	pids := []string{strconv.Itoa(pid)}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, task := range tasks {
+		raw, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread ended since
+		}
+		pids = append(pids, strings.Fields(string(raw))...)
+	}
+	total := 0.0
+	for _, p := range pids {
+		raw, err := os.ReadFile("/proc/" + p + "/smaps_rollup")
+		if err != nil {
+			return 0, err
+		}
+		for _, line := range strings.Split(string(raw), "\n") {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+				if err != nil {
+					return 0, err
+				}
+				total += kb * 1024
+			}
+		}
+	}
+	return total, nil
+}
+
 // percentile of the durations, in milliseconds.
 func percentile(of []time.Duration, p float64) float64 {
 	slices.Sort(of)
