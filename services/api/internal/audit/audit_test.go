@@ -464,6 +464,11 @@ func TestTrap_O8_NoSecretInTheRecord(t *testing.T) {
 	if err != nil || bytes.Contains(line, []byte(secret)) {
 		t.Errorf("%v %s", err, line)
 	}
+	// What a token is called is no secret.
+	r = audit.RecordOf("2", &agnesv1.AuditRecorded{Action: "token.create", Resource: "token:b24db403-9659-4c74-988d-43d05e88d779"}, time.Now())
+	if line, _, err = chain.Line(chain.Head{}, r); err != nil || !bytes.Contains(line, []byte(`"token:b24db403-9659-4c74-988d-43d05e88d779"`)) {
+		t.Errorf("%v %s", err, line)
+	}
 }
 
 func TestParseKeep(t *testing.T) {

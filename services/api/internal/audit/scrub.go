@@ -66,9 +66,14 @@ const (
 // clean bounds an entry and takes secrets out of it, whoever wrote it.
 func clean(m *agnesv1.AuditRecorded) {
 	for _, field := range []*string{
-		&m.Actor, &m.ActorEmail, &m.Action, &m.Resource, &m.Result, &m.RemoteAddress, &m.Credential, &m.CredentialId, &m.RequestId, &m.UserAgent, &m.Service,
+		&m.Actor, &m.ActorEmail, &m.Action, &m.Result, &m.RemoteAddress, &m.Credential, &m.CredentialId, &m.RequestId, &m.UserAgent, &m.Service,
 	} {
 		*field = Scrub(clip(*field, maxField))
+	}
+	// The kind before an id is ours, and may be the word that a secret follows: token:<id>.
+	kind, id, _ := strings.Cut(clip(m.Resource, maxField), ":")
+	if m.Resource = Scrub(kind); id != "" {
+		m.Resource += ":" + Scrub(id)
 	}
 	if m.GetParams() == nil {
 		return

@@ -50,8 +50,11 @@ type noted struct {
 	skip     bool
 }
 
-// noteResource says what the request is about.
+// noteResource says what the request is about; an empty id is none.
 func noteResource(ctx context.Context, kind, id string) {
+	if id == "" {
+		return
+	}
 	n := &infoOf(ctx).noted
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/event"
@@ -110,10 +112,12 @@ func payloadOf(raw []byte) any {
 }
 
 func (s *Server) replay(ctx context.Context, in *bySeq) (*replayedAnswer, error) {
+	noteResource(ctx, "dead_letter", strconv.FormatUint(in.Seq, 10))
 	return &replayedAnswer{Body: Replayed{Seq: in.Seq, Status: "replayed"}}, s.bus.ReplayDeadLetter(ctx, in.Seq)
 }
 
 func (s *Server) drop(ctx context.Context, in *bySeq) (*none, error) {
+	noteResource(ctx, "dead_letter", strconv.FormatUint(in.Seq, 10))
 	return nil, s.bus.DropDeadLetter(ctx, in.Seq)
 }
 
@@ -130,6 +134,7 @@ func (s *Server) rebuild(ctx context.Context, in *rebuildQuestion) (*rebuildingA
 			sources = append(sources, src.Name)
 		}
 	}
+	noteResource(ctx, "source", strings.Join(sources, ","))
 	for _, source := range sources {
 		if err := s.bus.Rebuild(ctx, source); err != nil {
 			if fault.Is(err, fault.Internal) {

@@ -94,6 +94,9 @@ func (s *Server) registerTable(ctx context.Context, in *registerQuestion) (*newR
 		return nil, err
 	}
 	made, err := s.tables.Register(ctx, callerOf(ctx), t)
+	noteResource(ctx, "table", made.ID)
+	noteParam(ctx, "name", t.Name)
+	noteParam(ctx, "source", t.Source)
 	return &newRegisteredAnswer{Body: Registered{ID: made.ID, Name: made.Name, Status: "registered"}}, err
 }
 
@@ -162,11 +165,17 @@ func (s *Server) updateRegistered(ctx context.Context, in *updateQuestion) (*upd
 	if in.Body.Name != nil && strings.TrimSpace(*in.Body.Name) == "" {
 		return nil, blank("name")
 	}
+	noteResource(ctx, "table", in.ID)
 	updated, err := s.tables.Update(ctx, callerOf(ctx), in.ID, in.Body)
+	noteParam(ctx, "changed", strings.Join(updated, " "))
+	if in.Body.IsPublic != nil {
+		noteParam(ctx, "is_public", *in.Body.IsPublic)
+	}
 	return &updatedAnswer{Body: Updated{ID: in.ID, Updated: orEmpty(updated)}}, err
 }
 
 func (s *Server) removeRegistered(ctx context.Context, in *byID) (*none, error) {
+	noteResource(ctx, "table", in.ID)
 	return nil, s.tables.Delete(ctx, callerOf(ctx), in.ID)
 }
 
@@ -295,7 +304,9 @@ func (s *Server) discoverAndRegister(ctx context.Context, in *registerAllQuestio
 	if err != nil {
 		return nil, err
 	}
+	noteResource(ctx, "source", strings.Join(sources, ","))
 	out := &registrationAnswer{Body: Registration{Errors: []RegistrationFail{}, Tables: []Registered{}}}
+	defer func() { noteParam(ctx, "registered", out.Body.Registered) }()
 	for _, source := range sources {
 		found, err := s.discoverOne(ctx, source)
 		if err != nil {

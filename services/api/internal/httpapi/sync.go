@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
@@ -52,6 +53,10 @@ func (s *Server) trigger(ctx context.Context, in *triggerQuestion) (*triggerAnsw
 		body = *in.Body
 	}
 	answer, err := s.runs.Trigger(ctx, callerOf(ctx), body)
+	noteResource(ctx, "run", answer.RunID)
+	noteParam(ctx, "sources", strings.Join(answer.Sources, " "))
+	noteParam(ctx, "tables", strings.Join(body.Tables, " "))
+	noteParam(ctx, "force", body.Force)
 	return &triggerAnswer{Body: answer}, err
 }
 
