@@ -32,7 +32,7 @@ import (
 // TestMain is also what a process for queries runs, where AGNES_TEST_WORKERS asks for processes.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == api.WorkerArgument {
-		os.Exit(api.QueryWorker())
+		os.Exit(api.QueryWorker()) //nolint:forbidigo // here the test binary is the process of queries
 	}
 	goleak.VerifyTestMain(m)
 }

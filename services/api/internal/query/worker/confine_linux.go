@@ -59,11 +59,11 @@ func reachable(root string) []string {
 			for _, e := range entries {
 				path := filepath.Join(folder, e.Name())
 				if e.Type()&os.ModeSymlink != 0 {
-					real, err := filepath.EvalSymlinks(path)
+					target, err := filepath.EvalSymlinks(path)
 					if err != nil {
 						continue
 					}
-					found = append(found, real)
+					found = append(found, target)
 				} else if !e.IsDir() {
 					continue
 				}

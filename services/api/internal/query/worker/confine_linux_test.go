@@ -21,7 +21,7 @@ import (
 // TestMain is also the worker of these tests, with a hook below SQL.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == Argument {
-		os.Exit(run(os.Stderr, probed))
+		os.Exit(run(os.Stderr, probed)) //nolint:forbidigo // here the test binary is the process of queries
 	}
 	goleak.VerifyTestMain(m)
 }
