@@ -26,13 +26,13 @@ type recordPage struct {
 	More bool
 }
 
-// recorded waits until exactly n records match.
-func (s *server) recorded(filter string, n int) recordPage {
+// recorded waits until exactly one record matches.
+func (s *server) recorded(filter string) recordPage {
 	s.t.Helper()
 	var p recordPage
 	s.eventually("records of "+filter, func() error {
 		s.ask("GET", "/api/admin/audit?"+filter, s.admin, nil).into(s.t, &p)
-		if len(p.Records) != n {
+		if len(p.Records) != 1 {
 			return fmt.Errorf("%d records", len(p.Records))
 		}
 		return nil
@@ -50,46 +50,46 @@ func TestWhatIsAskedAndFetchedIsRecorded(t *testing.T) {
 	if got.status != http.StatusOK {
 		t.Fatal(got.body)
 	}
-	q := s.recorded("request_id=asked-0001", 1).Records[0]
+	q := s.recorded("request_id=asked-0001").Records[0]
 	if q.Action != "data.query" || q.Result != "ok" || q.ActorEmail != adminEmail || q.Params["rows"] != 1.0 || q.Params["sql_sha256"] == nil ||
 		fmt.Sprint(q.Params["tables"]) != "[shop.orders]" || q.Params["bytes"] != float64(len(got.body)) || strings.Contains(fmt.Sprint(q.Params), secret) {
 		t.Errorf("%+v", q)
 	}
 	s.ask("POST", "/api/query", s.admin, map[string]string{"sql": "SELECT * FROM nowhere"}, "X-Request-Id: asked-0002")
-	if q := s.recorded("request_id=asked-0002", 1).Records[0]; q.Result == "ok" || q.Params["error"] == nil || q.Params["sql"] != "SELECT * FROM nowhere" {
+	if q := s.recorded("request_id=asked-0002").Records[0]; q.Result == "ok" || q.Params["error"] == nil || q.Params["sql"] != "SELECT * FROM nowhere" {
 		t.Errorf("%+v", q)
 	}
 	file := s.ask("GET", "/api/data/orders/download", s.admin, nil, "X-Request-Id: fetched-0001")
-	if d := s.recorded("request_id=fetched-0001", 1).Records[0]; d.Action != "data.download" || d.Params["bytes"] != float64(len(file.body)) || d.Params["status"] != 200.0 {
+	if d := s.recorded("request_id=fetched-0001").Records[0]; d.Action != "data.download" || d.Params["bytes"] != float64(len(file.body)) || d.Params["status"] != 200.0 {
 		t.Errorf("%d bytes: %+v", len(file.body), d)
 	}
 	s.ask("GET", "/api/data/orders/download", s.admin, nil, "X-Request-Id: fetched-0002", "Range: bytes=10-19")
-	if d := s.recorded("request_id=fetched-0002", 1).Records[0]; d.Params["bytes"] != 10.0 || d.Params["range"] != "bytes=10-19" || d.Params["status"] != 206.0 {
+	if d := s.recorded("request_id=fetched-0002").Records[0]; d.Params["bytes"] != 10.0 || d.Params["range"] != "bytes=10-19" || d.Params["status"] != 206.0 {
 		t.Errorf("%+v", d)
 	}
 	s.ask("GET", "/api/data/orders/download", "wrong", nil, "X-Request-Id: fetched-0003")
-	if d := s.recorded("request_id=fetched-0003", 1).Records[0]; d.Result != "refused" || d.Action != "data.download" {
+	if d := s.recorded("request_id=fetched-0003").Records[0]; d.Result != "refused" || d.Action != "data.download" {
 		t.Errorf("%+v", d)
 	}
 	_, err := event.Call(t.Context(), s.bus, event.RegisterTables, &agnesv1.RegisterTablesRequest{Source: "shop", Tables: []*agnesv1.RegisteredTable{{Name: "fresh"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := s.recorded("action=registry.register&resource=source:shop", 1).Records[0]; r.Service != "connector" || r.Credential != "service" {
+	if r := s.recorded("action=registry.register&resource=source:shop").Records[0]; r.Service != "connector" || r.Credential != "service" {
 		t.Errorf("%+v", r)
 	}
-	s.recorded("action=server.start", 1)
+	s.recorded("action=server.start")
 }
 
 func TestTheRecordIsHandedOutAndProven(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	s.recorded("action=server.start", 1)
+	s.recorded("action=server.start")
 	csv := s.ask("GET", "/api/admin/audit?action=server.*", s.admin, nil, "Accept: text/csv", "X-Request-Id: export-0001")
 	if csv.status != 200 || strings.Count(csv.body, "\n") != 2 || !strings.HasPrefix(csv.body, "seq,id,time,action,") {
 		t.Errorf("%d %s", csv.status, csv.body)
 	}
-	if r := s.recorded("request_id=export-0001", 1).Records[0]; r.Action != "audit.export" || r.Params["action"] != "server.*" {
+	if r := s.recorded("request_id=export-0001").Records[0]; r.Action != "audit.export" || r.Params["action"] != "server.*" {
 		t.Errorf("%+v", r)
 	}
 	token, _ := s.analyst("ann@example.com")
@@ -109,7 +109,7 @@ func TestTheRecordIsHandedOutAndProven(t *testing.T) {
 	head := report.Signed
 	s.halt()
 	s.start()
-	s.recorded("action=server.stop", 1)
+	s.recorded("action=server.stop")
 	s.halt()
 	report, err = audit.VerifyDir(t.Context(), filepath.Join(s.dir, "state", "audit"), audit.Options{Expect: &head, Closed: true})
 	if err != nil || !report.OK {

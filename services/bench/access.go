@@ -256,7 +256,9 @@ func benchDoor(ctx context.Context, w *workplace) ([]row, error) {
 	}
 	defer s.stop()
 	const n = 6000
-	door := func(i int) (string, string) { return "/api/catalog/profile/no_such_table", tokens[rand.IntN(len(tokens))] }
+	door := func(i int) (string, string) {
+		return "/api/catalog/profile/no_such_table", tokens[rand.IntN(len(tokens))]
+	}
 	bare := func(int) (string, string) { return "/livez", "" }
 	for _, warm := range []func(int) (string, string){door, bare} {
 		if _, err := s.times(ctx, 200, warm); err != nil {

@@ -99,6 +99,8 @@ type window struct {
 	t    *testing.T
 	ctx  context.Context
 	base string
+	// width of the window in pixels.
+	width int64
 }
 
 // newWindow opens a browser of a width in pixels, with no cookies.
@@ -113,7 +115,7 @@ func newWindow(t *testing.T, base string, width int64) *window {
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(allocated)
 	t.Cleanup(end)
-	w := &window{t: t, ctx: ctx, base: base}
+	w := &window{t: t, ctx: ctx, base: base, width: width}
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900)); err != nil { // no deadline: it would end the browser
 		t.Fatalf("start chromium: %v", err)
 	}
@@ -174,31 +176,31 @@ func (w *window) fill(action string, fields ...string) {
 }
 
 // narrow fails where a page is wider than the window: one would have to scroll sideways.
-func (w *window) narrow(width int64) {
+func (w *window) narrow() {
 	w.t.Helper()
 	wide, err := chromedp.Run(w.ctx, chromedp.Evaluate[int64]("document.documentElement.scrollWidth"))
 	if err != nil {
 		w.t.Fatalf("measure the page: %v", err)
 	}
-	if wide > width {
-		w.t.Errorf("the page is %d px wide in a window of %d", wide, width)
+	if wide > w.width {
+		w.t.Errorf("the page is %d px wide in a window of %d", wide, w.width)
 	}
 }
 
 // TestABrowserSignsInEveryWay runs without JavaScript: the pages need none.
 func TestABrowserSignsInEveryWay(t *testing.T) {
 	box, env := newLetterbox(t)
-	s := newSingle(t, nil, env...)
+	s := newSingle(t, env...)
 	const width = 390
 	w := newWindow(t, s.url(""), width)
 
 	w.visit("/account", `action="/auth/password/login/web"`)
-	w.narrow(width)
+	w.narrow()
 	w.fill("/auth/password/login/web", "email", adminEmail, "password", "wrong")
 	w.sees("Wrong e-mail address or password")
 	w.fill("/auth/password/login/web", "email", adminEmail, "password", adminPassword)
 	w.sees("Your account") // the way back, over a wrong password too
-	w.narrow(width)
+	w.narrow()
 
 	w.fill("/account/tokens", "token-name", "laptop")
 	w.sees("The token laptop")
@@ -229,7 +231,7 @@ func TestABrowserSignsInEveryWay(t *testing.T) {
 		t.Errorf("a scanner of mail: %d", got.status)
 	}
 	w.visit(link, "You are about to sign in as")
-	w.narrow(width)
+	w.narrow()
 	w.fill("/auth/email/verify/web")
 	w.sees(`action="/logout/web"`)
 	w.visit("/account", "magic_link")
@@ -240,7 +242,7 @@ func TestABrowserSignsInEveryWay(t *testing.T) {
 	w.fill("/auth/password/reset", "reset-email", adminEmail)
 	w.sees("on its way")
 	w.visit(box.link(t), "Choose a new password")
-	w.narrow(width)
+	w.narrow()
 	w.fill("/auth/password/reset/confirm", "new", "another password", "again", "a different one")
 	w.sees("The two passwords differ")
 	w.fill("/auth/password/reset/confirm", "new", "another password", "again", "another password")
@@ -250,6 +252,7 @@ func TestABrowserSignsInEveryWay(t *testing.T) {
 
 // approveInBrowser lets a program in by its code, in a window that is signed in.
 func approveInBrowser(t *testing.T, s *single, w *window) {
+	t.Helper()
 	program := s.visitor()
 	var code struct {
 		Secret   string `json:"device_code"`

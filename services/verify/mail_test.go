@@ -198,7 +198,7 @@ func (v *visitor) fill(page reply, path string, fields map[string]string) reply 
 
 func TestLinksInMailsOverARealServer(t *testing.T) {
 	m := newMailServer(t)
-	s := newSingle(t, nil, m.env...)
+	s := newSingle(t, m.env...)
 	admin := s.signIn(adminEmail, adminPassword)
 
 	// An invitation: a mail, a page, a first password.
@@ -278,7 +278,7 @@ func TestLinksInMailsOverARealServer(t *testing.T) {
 
 func TestStrangersGetNoMailAndNoHint(t *testing.T) {
 	m := newMailServer(t)
-	s := newSingle(t, nil, m.env...)
+	s := newSingle(t, m.env...)
 	v := s.visitor()
 	known := v.ask(http.MethodPost, "/auth/email/send-link", map[string]string{"email": adminEmail})
 	unknown := v.ask(http.MethodPost, "/auth/email/send-link", map[string]string{"email": "stranger@example.com"})
@@ -294,7 +294,7 @@ func TestStrangersGetNoMailAndNoHint(t *testing.T) {
 
 func TestNoticesOfAccessRequestsComeByMail(t *testing.T) {
 	m := newMailServer(t)
-	s := newSingle(t, nil, m.env...)
+	s := newSingle(t, m.env...)
 	admin := s.signIn(adminEmail, adminPassword)
 	admin.json(http.MethodPost, "/api/users", map[string]any{"email": "ann@example.com", "role": "analyst", "password": "first password"}, http.StatusCreated, nil)
 	eventually(t, 30*time.Second, "the table", func() error {

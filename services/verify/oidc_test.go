@@ -69,7 +69,7 @@ func oidcAgnes(t *testing.T, env ...string) *single {
 		"AGNES_API_ADDR=" + addr, "AGNES_PUBLIC_URL=http://" + addr,
 		"AGNES_OIDC_ISSUER=" + from, "AGNES_OIDC_CLIENT_ID=agnes", "AGNES_OIDC_CLIENT_SECRET=the client's secret", "AGNES_OIDC_LABEL=Example SSO",
 	}, env...)
-	s := newSingleAt(t, addr, nil, env...)
+	s := newSingleAt(t, addr, env...)
 	return s
 }
 

@@ -25,7 +25,7 @@ func TestTheDocumentHoldsUnderSchemathesis(t *testing.T) {
 	for _, class := range []string{"SIGN_IN", "LINKS", "CODES", "TOKENS", "UPLOADS", "QUERIES", "STRANGERS"} {
 		off = append(off, "AGNES_LIMIT_"+class+"=off")
 	}
-	s := newSingle(t, nil, off...)
+	s := newSingle(t, off...)
 	admin := s.signIn(adminEmail, adminPassword)
 	for _, role := range []string{"admin", "analyst"} {
 		t.Run(role, func(t *testing.T) {

@@ -3,6 +3,7 @@
 package verify_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -41,7 +42,7 @@ func pss(pid int) int64 {
 
 // TestQueryWorkersGoWithTheServer kills the server in the midst of a query.
 func TestQueryWorkersGoWithTheServer(t *testing.T) {
-	s := newSingle(t, nil)
+	s := newSingle(t)
 	pid := s.agnes.cmd.Process.Pid
 	workers := childrenOf(pid)
 	if len(workers) == 0 {
@@ -79,7 +80,7 @@ func TestQueryWorkersGoWithTheServer(t *testing.T) {
 				}
 			}
 		}
-		return fmt.Errorf("none is")
+		return errors.New("none is")
 	})
 	s.agnes.kill9()
 	eventually(t, 10*time.Second, "no worker left", func() error {

@@ -24,23 +24,20 @@ type single struct {
 	env   []string
 }
 
-// newSingle starts agnes over the files that make gives (nil for none), with the variables of env.
-func newSingle(t *testing.T, make func(dir string), env ...string) *single {
+// newSingle starts agnes over two small files, with the variables of env.
+func newSingle(t *testing.T, env ...string) *single {
 	t.Helper()
-	return newSingleAt(t, freeAddr(t), make, env...)
+	return newSingleAt(t, freeAddr(t), env...)
 }
 
 // newSingleAt is newSingle on an address that was chosen before.
-func newSingleAt(t *testing.T, addr string, make func(dir string), env ...string) *single {
+func newSingleAt(t *testing.T, addr string, env ...string) *single {
 	t.Helper()
 	s := &single{t: t, dir: t.TempDir(), addr: addr}
 	h := &house{t: t, dir: s.dir}
 	h.write("config/instance.yaml", "instance: {name: Verify}\nsources:\n  - {name: shop, type: csv, path: ../files, auto_register: true, watch: true}\n")
 	h.write("files/orders.csv", "id,customer,amount\n1,1,10.5\n2,2,20.5\n3,1,5\n")
 	h.write("files/salaries.csv", "id,secret\n1,canary-salary\n")
-	if make != nil {
-		make(s.dir)
-	}
 	s.env = append([]string{
 		"DATA_DIR=" + filepath.Join(s.dir, "data"), "CONFIG_DIR=" + filepath.Join(s.dir, "config"), "AGNES_API_ADDR=" + s.addr,
 		"AGNES_PUBLIC_URL=http://" + s.addr, "SEED_ADMIN_EMAIL=" + adminEmail, "SEED_ADMIN_PASSWORD=" + adminPassword, "LOG_LEVEL=info",

@@ -257,11 +257,11 @@ func (o *outbox) read(p piece) (entries []string, read int64, err error) {
 	}
 	defer func() { _ = f.Close() }()
 	buf := make([]byte, min(p.size-o.offset, mostBytes))
-	if n, err := f.ReadAt(buf, o.offset); err != nil && !errors.Is(err, io.EOF) {
+	n, err := f.ReadAt(buf, o.offset)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, 0, fmt.Errorf("read the outbox of the record: %w", err)
-	} else {
-		buf = buf[:n]
 	}
+	buf = buf[:n]
 	for len(entries) < mostRecords {
 		line, rest, whole := bytes.Cut(buf[read:], []byte("\n"))
 		if !whole {

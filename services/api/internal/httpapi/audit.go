@@ -47,7 +47,6 @@ type noted struct {
 	resource string
 	params   map[string]any
 	actor    *Caller
-	skip     bool
 }
 
 // noteResource says what the request is about; an empty id is none.
@@ -80,14 +79,6 @@ func noteActor(ctx context.Context, c Caller) {
 	n.actor = &c
 }
 
-// noteNothing keeps a request that changed nothing out of the record, such as a poll.
-func noteNothing(ctx context.Context) {
-	n := &infoOf(ctx).noted
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.skip = true
-}
-
 // resultOf is the Result for an error.
 func resultOf(err error) string {
 	if err == nil {
@@ -109,7 +100,7 @@ func (s *Server) record(info *requestInfo, d door, began time.Time, err error) e
 	}
 	info.noted.mu.Lock()
 	defer info.noted.mu.Unlock()
-	if info.noted.skip && err == nil || waits(err) {
+	if waits(err) {
 		return nil
 	}
 	e := Entry{

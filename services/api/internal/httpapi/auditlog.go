@@ -118,7 +118,7 @@ func (s *Server) audit(ctx context.Context, in *auditQuestion) (*streamed, error
 		return nil, fault.New(fault.Unavailable, "the record is not kept here")
 	case mediaType == "":
 		return nil, &Problem{
-			Type: "about:blank", Title: titleOf(http.StatusNotAcceptable), Status: http.StatusNotAcceptable, Kind: fault.Invalid,
+			Type: problemKind, Title: titleOf(http.StatusNotAcceptable), Status: http.StatusNotAcceptable, Kind: fault.Invalid,
 			Detail: "none of the media types in Accept is one that the record can be answered in: " + strings.Join(auditTypes, ", "),
 		}
 	case !in.From.IsZero() && !in.Until.IsZero() && !in.From.Before(in.Until):

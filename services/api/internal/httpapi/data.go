@@ -136,7 +136,7 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, content downlo
 
 // errVersionGone answers a request for a version that does not stand any more.
 var errVersionGone = &Problem{
-	Type: "about:blank", Title: titleOf(http.StatusPreconditionFailed), Status: http.StatusPreconditionFailed, Kind: fault.Conflict,
+	Type: problemKind, Title: titleOf(http.StatusPreconditionFailed), Status: http.StatusPreconditionFailed, Kind: fault.Conflict,
 	Detail: "the version that the request names is gone; fetch the manifest again",
 }
 

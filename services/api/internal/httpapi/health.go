@@ -61,13 +61,13 @@ func (s *Server) healthRoutes() {
 	add(s, Public, op{
 		method: http.MethodGet, path: "/api/version", id: "version", tag: tagOps, summary: "What runs here", text: "Touches no state.",
 	}, s.version)
-	s.raw(Public, http.MethodGet, "/livez", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s.raw(Public, "/livez", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 	}))
-	s.raw(Public, http.MethodGet, "/readyz", http.HandlerFunc(s.readyz))
+	s.raw(Public, "/readyz", http.HandlerFunc(s.readyz))
 	// Strangers learn nothing from the front door; the health address serves the same to the monitor.
-	s.raw(Admin, http.MethodGet, "/metrics", s.metricsHandler())
+	s.raw(Admin, "/metrics", s.metricsHandler())
 }
 
 // Ready tells why the server cannot serve; nil where it can.

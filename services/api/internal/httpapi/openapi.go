@@ -172,7 +172,7 @@ func (s *Server) refusal(status int, problem *huma.Schema) *huma.Response {
 
 func exampleProblem(status int) map[string]any {
 	return map[string]any{
-		"type": "about:blank", "title": titleOf(status), "status": status, "kind": string(kindOf(status)),
+		"type": problemKind, "title": titleOf(status), "status": status, "kind": string(kindOf(status)),
 		"detail": strings.ReplaceAll(sentences[status], "`", ""), "request_id": "4KQ2T7M3XJ5Z6V8N9P0R",
 	}
 }
@@ -182,9 +182,9 @@ func routerPath(path string) string {
 	return strings.NewReplacer("{", ":", "}", "").Replace(path)
 }
 
-// raw registers a handler outside the OpenAPI document: pages, probes, proxies.
-func (s *Server) raw(gate Gate, method, path string, h http.Handler) {
-	s.rawDoor(door{gate: gate}, method, path, h)
+// raw registers what answers a GET outside the OpenAPI document: pages, probes, proxies.
+func (s *Server) raw(gate Gate, path string, h http.Handler) {
+	s.rawDoor(door{gate: gate}, http.MethodGet, path, h)
 }
 
 // rawDoor is raw with everything that a door can have.

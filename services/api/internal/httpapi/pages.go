@@ -129,9 +129,9 @@ func (s *Server) startPage(w http.ResponseWriter, r *http.Request) {
 
 // pageRoutes serves the documents.
 func (s *Server) pageRoutes() {
-	s.raw(Public, http.MethodGet, "/", http.HandlerFunc(s.startPage))
+	s.raw(Public, "/", http.HandlerFunc(s.startPage))
 	for _, path := range pagePaths {
-		s.raw(Public, http.MethodGet, path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.raw(Public, path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.page[path].ServeHTTP(w, r)
 		}))
 	}

@@ -43,6 +43,9 @@ type ProblemField struct {
 	Message  string `json:"message" doc:"What it should have been." example:"expected string to be RFC 5322 email: mail: missing '@'"`
 }
 
+// problemKind is the type of every problem: the HTTP status says what it is (RFC 9457, section 4.2.1).
+const problemKind = "about:blank"
+
 var problemType = reflect.TypeFor[Problem]()
 
 // Error gives the detail.
@@ -157,7 +160,7 @@ func newProblem(err error) *Problem {
 		status = statusClientGone
 	}
 	return &Problem{
-		Type: "about:blank", Title: titleOf(status), Status: status,
+		Type: problemKind, Title: titleOf(status), Status: status,
 		Detail: fault.Message(err), Kind: kind, retryAfter: fault.RetryAfter(err),
 	}
 }
@@ -172,7 +175,7 @@ func titleOf(status int) string {
 // fromHuma rewrites an error that huma made: nearly always a request that does not fit its schema.
 func fromHuma(m *huma.ErrorModel) *Problem {
 	p := &Problem{
-		Type: "about:blank", Title: titleOf(m.Status), Status: m.Status,
+		Type: problemKind, Title: titleOf(m.Status), Status: m.Status,
 		Detail: m.Detail, Kind: kindOf(m.Status),
 	}
 	if p.Kind == fault.Internal {
@@ -195,7 +198,7 @@ func fromHuma(m *huma.ErrorModel) *Problem {
 
 // fromEcho rewrites an error of the router: an unknown path or a method that the path does not have.
 func fromEcho(e *echo.HTTPError) *Problem {
-	p := &Problem{Type: "about:blank", Title: titleOf(e.Code), Status: e.Code, Kind: kindOf(e.Code)}
+	p := &Problem{Type: problemKind, Title: titleOf(e.Code), Status: e.Code, Kind: kindOf(e.Code)}
 	switch e.Code {
 	case http.StatusNotFound:
 		p.Detail = "there is nothing at this path; /docs lists what there is"

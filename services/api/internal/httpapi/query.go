@@ -86,7 +86,7 @@ func (s *Server) query(ctx context.Context, in *queryQuestion) (*streamed, error
 	noteStatement(ctx, in.Body.SQL, mediaType)
 	if mediaType == "" {
 		return nil, &Problem{
-			Type: "about:blank", Title: titleOf(http.StatusNotAcceptable), Status: http.StatusNotAcceptable, Kind: fault.Invalid,
+			Type: problemKind, Title: titleOf(http.StatusNotAcceptable), Status: http.StatusNotAcceptable, Kind: fault.Invalid,
 			Detail: "none of the media types in Accept is one that a query can be answered in: " + strings.Join(queryTypes, ", "),
 		}
 	}
@@ -131,7 +131,7 @@ func (s *Server) rowLimit(asked *int, mediaType string) (int, error) {
 	switch {
 	case asked != nil && *asked > s.limits.MaxRows:
 		return 0, &Problem{
-			Type: "about:blank", Title: titleOf(http.StatusUnprocessableEntity), Status: http.StatusUnprocessableEntity, Kind: fault.Invalid,
+			Type: problemKind, Title: titleOf(http.StatusUnprocessableEntity), Status: http.StatusUnprocessableEntity, Kind: fault.Invalid,
 			Detail: "the limit is at most " + strconv.Itoa(s.limits.MaxRows) + " rows",
 			Errors: []ProblemField{{Location: "body.limit", Message: "expected number <= " + strconv.Itoa(s.limits.MaxRows)}},
 		}

@@ -42,10 +42,10 @@ func (s *Server) routes() {
 func (s *Server) proxyRoutes() {
 	webhooks := orAway(s.upstream.Webhooks, "webhooks are not received here: start agnes-jira-webhook and set AGNES_JIRA_WEBHOOK_URL to its address")
 	s.rawDoor(door{gate: Public, limit: LimitNone}, http.MethodPost, "/webhooks/jira", webhooks)
-	s.raw(Public, http.MethodGet, "/webhooks/jira/health", webhooks)
+	s.raw(Public, "/webhooks/jira/health", webhooks)
 	sockets := orAway(s.upstream.Sockets, "events are not sent from here: start agnes-ws-gateway and set AGNES_WS_GATEWAY_URL to its address")
-	s.raw(Public, http.MethodGet, "/ws", sockets)
-	s.raw(Public, http.MethodGet, "/ws/*", sockets)
+	s.raw(Public, "/ws", sockets)
+	s.raw(Public, "/ws/*", sockets)
 }
 
 func orAway(upstream http.Handler, text string) http.Handler {

@@ -2,10 +2,11 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/published"
@@ -220,10 +221,14 @@ func (w wishes) has(t *published.Table) bool {
 
 // tag changes when the wishes do.
 func (w wishes) tag() string {
-	all := make([]DatasetSetting, 0, len(w))
+	var b strings.Builder
 	for _, dataset := range slices.Sorted(maps.Keys(w)) {
-		all = append(all, w[dataset])
+		d := w[dataset]
+		fmt.Fprintf(&b, "%q %t %s", dataset, d.Enabled, d.TableMode)
+		for _, table := range slices.Sorted(maps.Keys(d.Tables)) {
+			fmt.Fprintf(&b, " %q %t", table, d.Tables[table])
+		}
+		b.WriteByte('\n')
 	}
-	raw, _ := json.Marshal(all) // maps of texts to switches are JSON
-	return string(raw)
+	return b.String()
 }

@@ -199,7 +199,7 @@ func unread(err error) error {
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &Problem{
-			Type: "about:blank", Title: titleOf(http.StatusRequestTimeout), Status: http.StatusRequestTimeout, Kind: fault.Invalid,
+			Type: problemKind, Title: titleOf(http.StatusRequestTimeout), Status: http.StatusRequestTimeout, Kind: fault.Invalid,
 			Detail: "the upload stalled and was given up: nothing was stored; send it again",
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF), strings.HasPrefix(err.Error(), "multipart:"), strings.HasPrefix(err.Error(), "mime:"), strings.HasPrefix(err.Error(), "malformed MIME"):

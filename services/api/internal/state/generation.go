@@ -31,8 +31,8 @@ func (s *Store) IdentityGenerationOf(userID string) uint64 {
 
 // writeOwned is write for a change of one user or their credentials. work may fill in who it is; where
 // it leaves userID empty, nothing changed.
-func (s *Store) writeOwned(ctx context.Context, userID *string, what touch, work func(ctx context.Context, tx *sql.Tx) error) error {
-	if err := s.write(ctx, what, work); err != nil {
+func (s *Store) writeOwned(ctx context.Context, userID *string, work func(ctx context.Context, tx *sql.Tx) error) error {
+	if err := s.write(ctx, touchesNothing, work); err != nil {
 		return err
 	}
 	if *userID != "" {

@@ -141,7 +141,7 @@ func (r *OneTimes) Use(ctx context.Context, purpose, hash, email string) (User, 
 // end and their other links are spoilt. A name that is not empty becomes theirs. Errors are those of Use.
 func (r *OneTimes) UseForPassword(ctx context.Context, purpose, hash, email, passwordHash, name string) (User, error) {
 	var u User
-	err := r.s.writeOwned(ctx, &u.ID, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
+	err := r.s.writeOwned(ctx, &u.ID, func(ctx context.Context, tx *sql.Tx) error {
 		_, owner, err := r.find(ctx, tx, purpose, hash, email)
 		if err != nil {
 			return err

@@ -86,7 +86,7 @@ func createSession(ctx context.Context, tx *sql.Tx, v Session, now time.Time) er
 // of two who refresh at once, one gets it. began is when the user signed in. fault.Unauthenticated where
 // the session has ended.
 func (r *Sessions) Refresh(ctx context.Context, userID, id string, replace func(old Session, began time.Time) (Session, error)) error {
-	return r.s.writeOwned(ctx, &userID, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writeOwned(ctx, &userID, func(ctx context.Context, tx *sql.Tx) error {
 		now := r.s.now()
 		old, err := one(ctx, tx, errSessionEnded, scanSession, "SELECT "+sessionColumns+" FROM sessions s WHERE s.id = $1 AND s.user_id = $2", id, userID)
 		if err != nil {
@@ -168,7 +168,7 @@ func (r *Sessions) WithOwner(ctx context.Context, id string) (Session, User, err
 // Revoke ends a session: one of the user's, or anybody's where userID is empty.
 func (r *Sessions) Revoke(ctx context.Context, userID, id string) error {
 	var owner string
-	return r.s.writeOwned(ctx, &owner, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writeOwned(ctx, &owner, func(ctx context.Context, tx *sql.Tx) error {
 		v, err := one(ctx, tx, errNoSession, scanSession, "SELECT "+sessionColumns+" FROM sessions s WHERE s.id = $1 AND ($2 = '' OR s.user_id = $2)", id, userID)
 		if err != nil || !v.RevokedAt.IsZero() {
 			return err
@@ -182,7 +182,7 @@ func (r *Sessions) Revoke(ctx context.Context, userID, id string) error {
 // RevokeAll ends a user's sessions but the one that is named; empty ends all. So do sign-ins of programs
 // that were approved and did not fetch their session yet.
 func (r *Sessions) RevokeAll(ctx context.Context, userID, except string) error {
-	return r.s.writeOwned(ctx, &userID, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writeOwned(ctx, &userID, func(ctx context.Context, tx *sql.Tx) error {
 		return revokeSessions(ctx, tx, userID, except, r.s.now())
 	})
 }

@@ -111,7 +111,7 @@ func (r *Tokens) WithOwner(ctx context.Context, id string) (Token, User, error) 
 // stays so, with the time of the first revocation.
 func (r *Tokens) Revoke(ctx context.Context, userID, id string) error {
 	var owner string
-	return r.s.writeOwned(ctx, &owner, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writeOwned(ctx, &owner, func(ctx context.Context, tx *sql.Tx) error {
 		t, err := one(ctx, tx, errNoToken, scanTokenWithEmail, selectTokens+" WHERE t.id = $1 AND ($2 = '' OR t.user_id = $2)", id, userID)
 		if err != nil || !t.RevokedAt.IsZero() {
 			return err

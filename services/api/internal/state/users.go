@@ -154,7 +154,7 @@ func (r *Users) Update(ctx context.Context, id string, c UserChange) (User, erro
 		}
 	}
 	var u User
-	err := r.s.writeOwned(ctx, &id, touchesNothing, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := r.s.writeOwned(ctx, &id, func(ctx context.Context, tx *sql.Tx) (err error) {
 		if u, err = one(ctx, tx, errNoUser, scanUser, selectUsers+" WHERE u.id = $1", id); err != nil {
 			return err
 		}
@@ -210,7 +210,7 @@ func notLastAdmin(ctx context.Context, tx *sql.Tx, id string) error {
 // SetPassword replaces a password hash, ends the user's sessions but the one that is named (empty:
 // all), spoils all their links, and closes the bootstrap.
 func (r *Users) SetPassword(ctx context.Context, id, hash, keepSession string) error {
-	return r.s.writeOwned(ctx, &id, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
+	return r.s.writeOwned(ctx, &id, func(ctx context.Context, tx *sql.Tx) error {
 		return setPassword(ctx, tx, id, hash, keepSession, r.s.now())
 	})
 }
