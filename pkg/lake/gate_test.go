@@ -200,6 +200,15 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			t.Errorf("%.60q: %v", sql, err)
 		}
 	}
+	for _, b := range bounds {
+		word := " " + strings.ToLower(b.words[0]) + " "
+		if err := moderate("SELECT 1" + strings.Repeat(word, b.most)); err != nil {
+			t.Errorf("%d times %s: %v", b.most, word, err)
+		}
+		if err := CheckRead("SELECT 1" + strings.Repeat(word, b.most+1)); !fault.Is(err, fault.TooLarge) || !strings.Contains(fault.Message(err), b.advice) {
+			t.Errorf("too many times %s: %v", word, err)
+		}
+	}
 	deep := "SELECT 1"
 	for range maxQueries + 1 {
 		deep = "FROM query(" + QuoteLiteral(deep) + ")"
