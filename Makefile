@@ -41,7 +41,7 @@ test: ## Run all tests with the race detector, in random order
 
 verify: tools-verify ## Run the binaries as separate processes against real peers
 	cd services && AGNES_VERIFY_TOOLS='$(TOOLS)' go test -tags 'duckdb_arrow verify' -count=1 -timeout 40m -v ./verify/...
-	cd services && AGNES_TEST_WORKERS=1 go test -count=1 -run 'P2_Hostile|E7_|P3_' ./api/
+	cd services && AGNES_TEST_WORKERS=1 go test -count=1 -run 'P2_Hostile|E7_|E8_|P3_' ./api/
 
 bench: ## Measure against the goals (BENCH=<regexp> for a part); writes build/bench.json
 	@mkdir -p build

@@ -68,8 +68,8 @@ answered: FROM pg_catalog.pg_class
 answered: FROM pg_catalog.pg_attribute
 answered: FROM pg_tables
 answered: FROM pragma_database_list
-answered: FROM sql_auto_complete('SELECT * FROM zz')
-answered: FROM sql_auto_complete('SELECT * FROM shop.')
+refused: FROM sql_auto_complete('SELECT * FROM zz')
+refused: FROM sql_auto_complete('SELECT * FROM shop.')
 answered: SELECT getvariable('x')
 answered: FROM pragma_platform()
 answered: FROM test_all_types()
