@@ -19,7 +19,7 @@ import (
 var gateSeeds = []string{
 	"SELECT 1;", "-- x\nSELECT 1 /* /* y */ */;;", "FROM orders", "TABLE orders", "VALUES (1), (2)", "((SELECT 1))", "WITH a AS (SELECT 1 AS x) FROM a",
 	"DESCRIBE orders", "SHOW TABLES", "SUMMARIZE orders", "PIVOT orders ON name IN ('row 1') USING count(*)", "UNPIVOT orders ON id", "EXPLAIN SELECT 1",
-	"EXPLAIN ANALYZE FROM orders", "EXPLAIN (ANALYZE, FORMAT json) FROM orders", "EXPLAIN (FORMAT 'text') (SELECT 1)", "EXPLAIN ((SELECT 1))", "EXPLAIN EXPLAIN SELECT 1",
+	"EXPLAIN ANALYZE FROM orders", "EXPLAIN (ANALYZE, FORMAT json) FROM orders", "EXPLAIN (FORMAT 'text') (SELECT 1)", "EXPLAIN ((SELECT 1))", "EXPLAIN (ANALYZE) EXPLAIN SELECT 1",
 	"SELECT * FROM orders o JOIN crm.orders USING (id) QUALIFY row_number() OVER (PARTITION BY name ORDER BY id) = 1", "SELECT list_transform([1, 2], x -> x + 1), {'a': 1}, MAP {'k': 'v'}",
 	"WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t WHERE i < 5) FROM t", "SELECT COLUMNS(c -> c LIKE 'n%') FROM orders", "SELECT $x$FROM a$x$, E'\\x41\\'', \"id\" FROM orders",
 	"FROM query('FROM ord' || 'ers')", "FROM query_table(['orders'])", "FROM query(CASE WHEN random() < 0.5 THEN 'FROM orders' ELSE 'FROM duckdb_settings()' END)",
