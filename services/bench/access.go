@@ -211,7 +211,10 @@ func (s *server) coldAndWarm(ctx context.Context, asker *server, user, sql strin
 // floor is what a request costs that asks for nothing, in milliseconds.
 func (s *server) floor(ctx context.Context) (float64, error) {
 	times, err := s.times(ctx, 500, func(int) (string, string) { return "/livez", "" })
-	return percentile(times, 0.5), err
+	if err != nil {
+		return 0, err
+	}
+	return percentile(times, 0.5), nil
 }
 
 // times asks GET requests one after the other; next gives path and token of each.

@@ -61,11 +61,11 @@ func (s *Server) healthRoutes() {
 	add(s, Public, op{
 		method: http.MethodGet, path: "/api/version", id: "version", tag: tagOps, summary: "What runs here", text: "Touches no state.",
 	}, s.version)
-	s.raw(Public, "/livez", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s.rawDoor(door{gate: Public, limit: LimitNone}, http.MethodGet, "/livez", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 	}))
-	s.raw(Public, "/readyz", http.HandlerFunc(s.readyz))
+	s.rawDoor(door{gate: Public, limit: LimitNone}, http.MethodGet, "/readyz", http.HandlerFunc(s.readyz))
 	// Strangers learn nothing from the front door; the health address serves the same to the monitor.
 	s.raw(Admin, "/metrics", s.metricsHandler())
 }
