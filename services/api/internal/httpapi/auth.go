@@ -51,7 +51,7 @@ func (s *Server) authRoutes() {
 	add(s, Public, login, s.login)
 	add(s, Public, op{
 		method: http.MethodPost, path: "/auth/bootstrap", id: "bootstrap", audit: "signin.bootstrap", limit: LimitSignIn, tag: tagAuth, summary: "Make the first administrator",
-		text:   "Works once, on a server that nobody could ever sign in to. After that it is closed for good.",
+		text:   "Works once, on a server that nobody ever signed in to: for whoever comes first, or, where there is an administrator without a password and without another way in, for their address alone. After that it is closed for good.",
 		errors: []int{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}, s.bootstrap)
 	add(s, User, op{

@@ -80,9 +80,15 @@ func (s *Service) Logout(ctx context.Context, c Caller) error {
 	return err
 }
 
-// BootstrapOpen tells whether the first administrator can still be made by whoever comes first.
+// BootstrapOpen tells whether the first administrator can still be made by whoever comes first: nobody
+// ever signed in, and there is no administrator who could do so without a password.
 func (s *Service) BootstrapOpen(ctx context.Context) (bool, error) {
-	return s.store.Users.BootstrapOpen(ctx)
+	open, err := s.store.Users.BootstrapOpen(ctx)
+	if err != nil || !open || (!s.Mails() && (len(s.providers) == 0 || s.cfg.PublicURL == "")) {
+		return open, err
+	}
+	admin, err := s.store.Users.HasAdmin(ctx)
+	return !admin, err
 }
 
 // Bootstrap makes the first administrator and opens a session; fault.Forbidden once anybody could sign
@@ -95,15 +101,16 @@ func (s *Service) Bootstrap(ctx context.Context, email, name, password string, f
 	if err := CheckPassword(password); err != nil {
 		return Session{}, err
 	}
-	open, err := s.store.Users.BootstrapOpen(ctx)
+	open, err := s.BootstrapOpen(ctx)
 	if err != nil {
 		return Session{}, err
 	}
-	hash := ""
-	if open { // hashing for a door that is closed would be work for strangers to order
-		if hash, err = s.hash(ctx, password); err != nil {
-			return Session{}, err
-		}
+	if !open { // hashing for a door that is closed would be work for strangers to order
+		return Session{}, state.ErrBootstrapClosed
+	}
+	hash, err := s.hash(ctx, password)
+	if err != nil {
+		return Session{}, err
 	}
 	u, err := s.store.Users.Bootstrap(ctx, email, nameFor(name, email), hash)
 	if err != nil {

@@ -3,12 +3,17 @@ package state
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
-var errBootstrapClosed = fault.New(fault.Forbidden, "the first administrator was made already: sign in, or ask an administrator for an account")
+var (
+	// ErrBootstrapClosed is for whoever comes too late.
+	ErrBootstrapClosed = fault.New(fault.Forbidden, "the first administrator was made already: sign in, or ask an administrator for an account")
+	errOtherFirstAdmin = fault.New(fault.Forbidden, "this server has an administrator, who chooses a password first: use their e-mail address")
+)
 
 func closeBootstrap(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	closed, err := hasSetting(ctx, tx, settingBootstrapClosed)
@@ -18,13 +23,15 @@ func closeBootstrap(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	return putSetting(ctx, tx, settingBootstrapClosed, now.Format(time.RFC3339), now)
 }
 
-// bootstrapOpen: nobody has a password, and nobody ever had one here.
+// bootstrapOpen: nobody has a password, a session or a token, and nobody ever had one here. A way in
+// without a password closes it like one with it: else whoever comes later takes the server over.
 func bootstrapOpen(ctx context.Context, q querier) (bool, error) {
 	closed, err := hasSetting(ctx, q, settingBootstrapClosed)
 	if err != nil || closed {
 		return false, err
 	}
-	n, err := one(ctx, q, nil, scanInt, "SELECT count(*) FROM users WHERE password_hash <> ''")
+	n, err := one(ctx, q, nil, scanInt, `SELECT (SELECT count(*) FROM users WHERE password_hash <> '')
+		+ (SELECT count(*) FROM sessions) + (SELECT count(*) FROM personal_access_tokens)`)
 	return err == nil && n == 0, err
 }
 
@@ -39,7 +46,8 @@ func (r *Users) BootstrapOpen(ctx context.Context) (open bool, err error) {
 
 // Bootstrap makes the first administrator, with a password, and closes this way in for good: all in
 // one transaction, so that of two who come at once one gets in. A user who has the address already
-// becomes the administrator. fault.Forbidden where it is closed.
+// becomes the administrator. fault.Forbidden where it is closed, and where there is an administrator with
+// another address: a stranger must not become one beside them.
 func (r *Users) Bootstrap(ctx context.Context, email, name, hash string) (User, error) {
 	var u User
 	err := r.s.write(ctx, touchesIdentity, func(ctx context.Context, tx *sql.Tx) error {
@@ -48,16 +56,31 @@ func (r *Users) Bootstrap(ctx context.Context, email, name, hash string) (User, 
 			return err
 		}
 		if !open {
-			return errBootstrapClosed
+			return ErrBootstrapClosed
 		}
 		if hash == "" {
 			return fault.New(fault.Invalid, "the first administrator needs a password")
+		}
+		admins, err := collect(ctx, tx, scanUser, selectAdmins)
+		if err != nil {
+			return err
+		}
+		if len(admins) > 0 && !slices.ContainsFunc(admins, func(a User) bool { return EmailKey(a.Email) == EmailKey(email) }) {
+			return errOtherFirstAdmin
 		}
 		u, _, err = promote(ctx, tx, email, name, hash, r.s.now())
 		return err
 	})
 	return u, err
 }
+
+// HasAdmin tells whether there is an active administrator.
+func (r *Users) HasAdmin(ctx context.Context) (bool, error) {
+	admins, err := readAll(ctx, r.s, scanUser, selectAdmins)
+	return len(admins) > 0, err
+}
+
+const selectAdmins = selectUsers + " WHERE u.role = '" + RoleAdmin + "' AND coalesce(u.active, TRUE)"
 
 // SeedAdmin sees to it that the user with the address exists and is an administrator. A password that
 // stands is never replaced; hash is used only where there is none, and may be empty. It tells whether

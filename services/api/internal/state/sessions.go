@@ -53,7 +53,7 @@ var errNoSession = fault.New(fault.NotFound, "there is no such session")
 // errCannotSignIn is of somebody who was removed or deactivated meanwhile.
 var errCannotSignIn = fault.New(fault.Unauthenticated, "this account cannot sign in")
 
-// Create adds a session, and forgets sessions that ended long ago. It fails with fault.Unauthenticated
+// Create adds a session, closes the bootstrap, and forgets sessions that ended long ago. It fails with fault.Unauthenticated
 // where the user was removed or deactivated meanwhile.
 func (r *Sessions) Create(ctx context.Context, v Session) error {
 	return r.s.write(ctx, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
@@ -68,6 +68,9 @@ func createSession(ctx context.Context, tx *sql.Tx, v Session, now time.Time) er
 	}
 	if !u.Active {
 		return errCannotSignIn
+	}
+	if err := closeBootstrap(ctx, tx, now); err != nil {
+		return err
 	}
 	// The first session of a sign-in that goes on says when it began.
 	old := now.Add(-sessionAfterlife)
