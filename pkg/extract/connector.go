@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
 // Connector is one kind of source. A connector package exports one variable of this type.
@@ -17,7 +18,15 @@ type Connector struct {
 	// discovery, and Close is called on what it returns. An error fails the whole run, and what stood
 	// before still stands. Give it a fault kind: only Busy, Unavailable and Internal are tried again.
 	Open func(ctx context.Context, cfg SourceConfig) (Source, error)
+	// Feed is set by connectors whose sources push: it is called once per source, takes in what comes
+	// until ctx ends, and calls run for the tables that changed. An error is logged, and Feed is called
+	// again after a pause.
+	Feed func(ctx context.Context, cfg SourceConfig, run FeedRun) error
 }
+
+// FeedRun extracts tables of a source (all where none are named) and gives what extract.ready
+// announced, once it is announced. Calls that wait for a run under way are merged into the next one.
+type FeedRun func(ctx context.Context, tables ...string) (*agnesv1.ExtractReady, error)
 
 // SourceConfig is one configured source as its connector sees it.
 type SourceConfig struct {

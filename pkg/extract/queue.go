@@ -40,6 +40,7 @@ type waiting struct {
 	attempt int
 	ctx     context.Context //nolint:containedctx // of the handler that waits
 	done    chan error
+	ready   *agnesv1.ExtractReady // what was announced, once done has nil
 }
 
 func newQueue(rt *serving, source SourceConfig) *queue {
@@ -48,7 +49,10 @@ func newQueue(rt *serving, source SourceConfig) *queue {
 
 // submit waits for the outcome of the run that serves the request.
 func (q *queue) submit(ctx context.Context, e event.Event[*agnesv1.ExtractRequested]) error {
-	w := &waiting{request: e.Payload, attempt: e.Attempt, ctx: ctx, done: make(chan error, 1)}
+	return q.wait(ctx, &waiting{request: e.Payload, attempt: e.Attempt, ctx: ctx, done: make(chan error, 1)})
+}
+
+func (q *queue) wait(ctx context.Context, w *waiting) error {
 	q.mu.Lock()
 	q.pending = append(q.pending, w)
 	q.mu.Unlock()
@@ -136,6 +140,9 @@ func (q *queue) serve(soft context.Context, batch []*waiting) error {
 	if err == nil {
 		ready.Reason = request.GetReason()
 		err = q.announce(ctx, ready)
+		for _, w := range batch {
+			w.ready = ready
+		}
 	}
 	if err == nil || q.rt.hard.Err() != nil {
 		return err

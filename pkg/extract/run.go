@@ -407,10 +407,13 @@ func (r *run) entry(ctx context.Context, j *job, w *TableWriter, last *entry) (*
 	return e, nil
 }
 
-func (r *run) parts(ctx context.Context, j *job, w *TableWriter, e *entry, last *entry) error {
-	var err error
-	s := w.table.session
-	if e.Columns, err = columnsOf(ctx, s.conn, "SELECT * FROM "+readParquet(w.out.files[:1])); err != nil {
+func (r *run) parts(ctx context.Context, j *job, w *TableWriter, e *entry, last *entry) (err error) {
+	if w.out.partwise {
+		e.Columns, e.Parts, err = r.keptParts(ctx, w, last)
+	} else {
+		e.Columns, err = columnsOf(ctx, w.table.session.conn, "SELECT * FROM "+readParquet(w.out.files[:1]))
+	}
+	if err != nil {
 		return err
 	}
 	for _, n := range w.out.rows {
@@ -419,26 +422,50 @@ func (r *run) parts(ctx context.Context, j *job, w *TableWriter, e *entry, last 
 	if r.held(j, w, e.Rows) {
 		return &heldBack{rows: e.Rows, last: j.last.Rows}
 	}
-	if e.Parts, err = r.sameAsLast(ctx, w, e, last); err != nil {
-		return err
-	}
-	if e.Parts == nil {
-		path := func(sha string) string { return partPath(r.source.Name, w.name, sha) }
-		placed, err := finished(ctx, r.source.DataDir, path, w.out.files, w.out.rows)
-		if err != nil {
+	if !w.out.partwise {
+		if e.Parts, err = r.sameAsLast(ctx, w, e, last); err != nil {
 			return err
 		}
-		e.Parts = partsOf(placed)
-		for _, p := range placed {
-			if p.file != "" {
-				j.placed = append(j.placed, p)
-				j.written++
-			}
+	}
+	if e.Parts == nil || w.out.partwise {
+		if err := r.freshParts(ctx, j, w, e); err != nil {
+			return err
 		}
 	}
 	j.total += len(e.Parts)
 	for _, p := range e.Parts {
 		e.SizeBytes += p.SizeBytes
+	}
+	return nil
+}
+
+// freshParts gives the files that a writer wrote their names, in their places among the parts that it keeps.
+func (r *run) freshParts(ctx context.Context, j *job, w *TableWriter, e *entry) error {
+	var files []string
+	var rows []int64
+	for i, file := range w.out.files {
+		if file != "" {
+			files, rows = append(files, file), append(rows, w.out.rows[i])
+		}
+	}
+	placed, err := finished(ctx, r.source.DataDir, func(sha string) string { return partPath(r.source.Name, w.name, sha) }, files, rows)
+	if err != nil {
+		return err
+	}
+	fresh := partsOf(placed)
+	if e.Parts == nil {
+		e.Parts = make([]catalog.Part, len(w.out.files))
+	}
+	for i, file := range w.out.files {
+		if file != "" {
+			e.Parts[i], fresh = fresh[0], fresh[1:]
+		}
+	}
+	for _, p := range placed {
+		if p.file != "" {
+			j.placed = append(j.placed, p)
+			j.written++
+		}
 	}
 	return nil
 }

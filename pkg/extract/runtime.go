@@ -130,6 +130,7 @@ func (rt *serving) serve(ctx context.Context) error {
 		rt.work.Go(func() { q.work(soft) })
 		rt.work.Go(func() { q.tidy(soft) })
 		rt.work.Go(func() { q.observe(soft) })
+		rt.work.Go(func() { q.feed(soft) })
 	}
 	sub, err := event.Consume(rt.hard, rt.cfg.Bus, event.ExtractRequested, event.Consumer{
 		Name: "extractor-" + rt.cfg.Connector.Type, Key: rt.cfg.Connector.Type,

@@ -12,9 +12,9 @@ import (
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
 
-// TableWriter receives one table in one of three ways: Query (DuckDB reads and streams it: the fast
-// way), Columns and Append (row by row), or Remote (it stays where it is). It is used by one
-// goroutine, and only until Extract returns.
+// TableWriter receives one table in one of four ways: Query (DuckDB reads and streams it: the fast
+// way), Columns and Append (row by row), KeepPart and WritePart (what changed of it), or Remote (it
+// stays where it is). It is used by one goroutine, and only until Extract returns.
 type TableWriter struct {
 	table *tableRun
 	spec  TableSpec
@@ -35,6 +35,10 @@ type TableWriter struct {
 type output struct {
 	files      []string
 	rows       []int64
+	kept       []int // of a part-wise table: which part of the last version stands here, or -1
+	partwise   bool
+	single     bool   // the session has one thread
+	empty      string // of a part-wise table: a file with its columns and no rows
 	duplicates int64
 	remote     remoteTable
 	columns    []catalog.Column // of a remote table
@@ -238,7 +242,10 @@ func (w *TableWriter) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.out == nil {
+	if w.out != nil && w.out.partwise {
+		w.out.settle()
+	}
+	if w.out == nil || (w.out.partwise && len(w.out.files) == 0) {
 		return errNothing
 	}
 	return nil
