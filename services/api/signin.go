@@ -71,8 +71,8 @@ func (s signingIn) ResetFor(ctx context.Context, by httpapi.Caller, userID strin
 }
 
 // ChangePassword replaces the caller's password.
-func (s signingIn) ChangePassword(ctx context.Context, c httpapi.Caller, old, password string, from httpapi.From) error {
-	return s.service.ChangePassword(ctx, callerOf(c), old, password, identity.From(from))
+func (s signingIn) ChangePassword(ctx context.Context, c httpapi.Caller, old, password string) error {
+	return s.service.ChangePassword(ctx, callerOf(c), old, password)
 }
 
 // BeginOIDC sends a browser to a provider.

@@ -170,7 +170,7 @@ func (s *Server) changePasswordForm(ctx context.Context, f form) (reply, error) 
 	}
 	c := callerOf(ctx)
 	noteResource(ctx, "user", c.UserID)
-	if err := s.signIn.ChangePassword(ctx, c, f.Get("old_password"), f.Get("password"), f.from); err != nil {
+	if err := s.signIn.ChangePassword(ctx, c, f.Get("old_password"), f.Get("password")); err != nil {
 		return s.back(ctx, err)
 	}
 	return done("password_changed"), nil

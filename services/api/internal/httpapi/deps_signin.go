@@ -117,7 +117,7 @@ type SignIn interface {
 	Invite(ctx context.Context, by Caller, userID string) (Link, error)
 	ResetFor(ctx context.Context, by Caller, userID string) (Link, error)
 	// ChangePassword replaces the caller's own password; their other sessions end.
-	ChangePassword(ctx context.Context, c Caller, old, password string, from From) error
+	ChangePassword(ctx context.Context, c Caller, old, password string) error
 
 	// BeginOIDC gives where to send the browser, and a sealed text that it must bring back as a cookie.
 	BeginOIDC(ctx context.Context, provider, next string) (redirect, sealed string, err error)

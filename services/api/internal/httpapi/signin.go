@@ -47,7 +47,6 @@ type firstPasswordAnswer struct {
 }
 
 type changePasswordQuestion struct {
-	from
 	Body struct {
 		Old string `json:"old_password" maxLength:"1024" doc:"The password as it is." example:"correct horse battery"`
 		New string `json:"new_password" minLength:"8" maxLength:"1024" doc:"The password to have, at least 8 characters." example:"staple battery horse"`
@@ -131,5 +130,5 @@ func (s *Server) setupPassword(ctx context.Context, in *firstPasswordQuestion) (
 func (s *Server) changePassword(ctx context.Context, in *changePasswordQuestion) (*none, error) {
 	c := callerOf(ctx)
 	noteResource(ctx, "user", c.UserID)
-	return nil, s.signIn.ChangePassword(ctx, c, in.Body.Old, in.Body.New, in.origin)
+	return nil, s.signIn.ChangePassword(ctx, c, in.Body.Old, in.Body.New)
 }

@@ -93,7 +93,7 @@ func (e *entry) ResetFor(_ context.Context, _ httpapi.Caller, userID string) (ht
 	return httpapi.Link{Token: "good", URL: "https://agnes.example.com/auth/password/reset?token=good", EmailSent: true, ExpiresAt: time.Now().Add(time.Hour)}, nil
 }
 
-func (e *entry) ChangePassword(_ context.Context, c httpapi.Caller, old, password string, _ httpapi.From) error {
+func (e *entry) ChangePassword(_ context.Context, c httpapi.Caller, old, password string) error {
 	e.note("change", c.UserID, old, password)
 	if old != "correct" {
 		return fault.New(fault.Forbidden, "the password as it is was not right")

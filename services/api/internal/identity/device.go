@@ -22,8 +22,7 @@ const (
 	userCodeLength  = 8
 	maxClientName   = 100
 
-	codesFree    = 10  // wrong codes of one account before the next try has to wait
-	allCodesFree = 100 // wrong codes of all accounts together
+	codesFree = 10 // wrong codes of one account before the next try has to wait
 )
 
 // Codes of a DeviceError (RFC 8628, section 3.5).
@@ -154,6 +153,7 @@ func (s *Service) redeem(ctx context.Context, d state.DeviceGrant, from From) (S
 	case err != nil:
 		return Session{}, err
 	}
+	s.familiar.note(state.EmailKey(session.User.Email), place(from.IP), s.now())
 	return session, nil
 }
 
@@ -163,13 +163,8 @@ func (s *Service) Device(ctx context.Context, c Caller, userCode string) (state.
 	if c.Credential != KindSession {
 		return state.DeviceGrant{}, fault.New(fault.Forbidden, "a personal access token cannot sign a program in: sign in first")
 	}
-	now := s.now()
-	if wait := s.allCodes.begin("", now); wait > 0 {
-		return state.DeviceGrant{}, tooManyCodes(wait)
-	}
-	if wait := s.codes.begin(c.UserID, now); wait > 0 {
-		s.allCodes.undo("")
-		return state.DeviceGrant{}, tooManyCodes(wait)
+	if wait := s.codes.begin(c.UserID, s.now()); wait > 0 {
+		return state.DeviceGrant{}, fault.New(fault.Busy, "too many wrong codes; try again later").After(wait)
 	}
 	code, ok := readUserCode(userCode)
 	if !ok {
@@ -178,14 +173,9 @@ func (s *Service) Device(ctx context.Context, c Caller, userCode string) (state.
 	d, err := s.store.Devices.Pending(ctx, code)
 	if err == nil || !fault.Is(err, fault.NotFound) {
 		s.codes.undo(c.UserID)
-		s.allCodes.undo("")
 	}
 	d.UserCode = showUserCode(code)
 	return d, err
-}
-
-func tooManyCodes(wait time.Duration) error {
-	return fault.New(fault.Busy, "too many wrong codes; try again later").After(wait)
 }
 
 // DecideDevice approves or denies the request that waits with a user code, in the caller's name.

@@ -83,6 +83,84 @@ func TestTrap_O6_GuessingFromOneAddressIsSlowedDown(t *testing.T) {
 	}
 }
 
+func TestGuessingElsewhereKeepsNobodyOutOfWhereTheySignIn(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.add(t, "ann@example.com", state.RoleViewer)
+	_, c := h.enter(t, "ann@example.com") // from 192.0.2.1
+	login := func(h *identity.Service, ip, password string) error {
+		_, err := h.Login(t.Context(), "ann@example.com", password, identity.From{IP: ip})
+		return err
+	}
+	flood := func(h *identity.Service) {
+		for i := 2; login(h, fmt.Sprintf("192.0.2.%d", i), "wrong password") == nil || i < 100; i++ {
+		}
+		if err := login(h, "203.0.113.1", password); !fault.Is(err, fault.Busy) {
+			t.Errorf("from somewhere else: %v", err)
+		}
+	}
+	flood(h.Service)
+	if err := login(h.Service, "192.0.2.1", password); err != nil {
+		t.Errorf("from where they signed in before: %v", err)
+	}
+	if err := h.ChangePassword(t.Context(), c, password, password); err != nil {
+		t.Errorf("whoever is signed in: %v", err)
+	}
+	for range 5 {
+		if err := login(h.Service, "192.0.2.1", "wrong password"); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("a guess from there: %v", err)
+		}
+	}
+	if err := login(h.Service, "192.0.2.1", password); !fault.Is(err, fault.Busy) {
+		t.Errorf("guessing from there is not slowed down: %v", err)
+	}
+
+	// Another process knows it from the sessions.
+	next, err := identity.New(identity.Config{Store: h.store, Secret: secret, Hashing: &quick, Now: h.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood(next)
+	if err := login(next, "192.0.2.1", password); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+}
+
+func TestAnOfficeThatMistypesNowAndThenIsNotSlowedDown(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for i := range 100 {
+		h.pass(45 * time.Second)
+		if _, err := h.Login(t.Context(), fmt.Sprintf("u%d@example.com", i), "mistyped", identity.From{IP: "192.0.2.1"}); !fault.Is(err, fault.Unauthenticated) {
+			t.Fatalf("failure %d: %v", i, err)
+		}
+	}
+}
+
+func TestWrongDeviceCodesOfOneUserDoNotHinderAnother(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, email := range []string{"ann@example.com", "eve@example.com"} {
+		h.add(t, email, state.RoleViewer)
+	}
+	_, ann := h.enter(t, "ann@example.com")
+	_, eve := h.enter(t, "eve@example.com")
+	code, err := h.BeginDevice(t.Context(), "da", identity.From{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 9 * 60 { // one a minute would do for ever; here: as often as it is allowed
+		h.pass(time.Second)
+		_, _ = h.Device(t.Context(), eve, "BBBB-BBBB")
+	}
+	if _, err := h.Device(t.Context(), eve, "BBBB-BBBB"); !fault.Is(err, fault.Busy) {
+		t.Errorf("guessing codes is not slowed down: %v", err)
+	}
+	if err := h.DecideDevice(t.Context(), ann, code.UserCode, true); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+}
+
 func TestGuessesAtOnceDoNotAllGetTheirTry(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

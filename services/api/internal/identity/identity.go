@@ -88,15 +88,18 @@ type Service struct {
 	unknown  func() string // a hash of nobody's password, to take as long for users that do not exist
 	cache    verified
 	uses     lastUses
-	accounts *throttle
-	places   *throttle
+	accounts *throttle // guesses of passwords by account,
+	places   *throttle // by address,
+	pairs    *throttle // and by account at an address that is familiar
+	changes  *throttle // wrong old passwords by user
+	familiar familiar
+	recalled sync.Once
 
 	jobs      chan func(ctx context.Context) // what is done after the answer
 	providers []*provider
 	seal      sealer
 	spent     spent // states of sign-ins by a provider that came back
 	codes     *throttle
-	allCodes  *throttle
 	polls     polls
 }
 
@@ -115,7 +118,8 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		store: cfg.Store, secret: cfg.Secret, cfg: cfg, hashing: defaultHashing, hashers: make(chan struct{}, hashersAtOnce),
-		accounts: newThrottle(accountFree), places: newThrottle(placeFree), codes: newThrottle(codesFree), allCodes: newThrottle(allCodesFree),
+		accounts: newThrottle(accountFree, 0), places: newThrottle(placeFree, placeForgives), pairs: newThrottle(accountFree, 0),
+		changes: newThrottle(accountFree, 0), codes: newThrottle(codesFree, 0),
 		jobs: make(chan func(ctx context.Context), backlog),
 	}
 	var err error
@@ -201,11 +205,14 @@ func (s *Service) flush(ctx context.Context) {
 	}
 }
 
+// maxEmail bounds an e-mail address, in bytes (RFC 5321, section 4.5.3.1.3).
+const maxEmail = 254
+
 // checkEmail refuses what cannot be an address. Whether mail arrives is not checked.
 func checkEmail(email string) (string, error) {
 	email = strings.TrimSpace(email)
 	local, domain, ok := strings.Cut(email, "@")
-	if !ok || local == "" || domain == "" || len(email) > 254 || strings.Contains(domain, "@") || strings.ContainsFunc(email, notInEmail) {
+	if !ok || local == "" || domain == "" || len(email) > maxEmail || strings.Contains(domain, "@") || strings.ContainsFunc(email, notInEmail) {
 		return "", fault.New(fault.Invalid, "that is not an e-mail address")
 	}
 	return email, nil

@@ -212,10 +212,10 @@ func TestTrap_O7_LogoutRevocationDeactivationAndPasswordsCountAtOnce(t *testing.
 
 	s, c = h.enter(t, "ann@example.com")
 	other, _ := h.enter(t, "ann@example.com")
-	if err := h.ChangePassword(t.Context(), c, "not it at all", "another password", identity.From{}); !fault.Is(err, fault.Forbidden) {
+	if err := h.ChangePassword(t.Context(), c, "not it at all", "another password"); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a wrong old password: %v", err)
 	}
-	if err := h.ChangePassword(t.Context(), c, password, password, identity.From{}); err != nil {
+	if err := h.ChangePassword(t.Context(), c, password, password); err != nil {
 		t.Fatal(err)
 	}
 	h.refused(t, "another session after a new password", other.Token)
@@ -321,7 +321,7 @@ func TestTokensAreMadeBySessionsWithinLimits(t *testing.T) {
 	if _, err := h.CreateToken(t.Context(), pat, "child", nil, nil); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a token makes a token: %v", err)
 	}
-	if err := h.ChangePassword(t.Context(), pat, password, "another password", identity.From{}); !fault.Is(err, fault.Forbidden) {
+	if err := h.ChangePassword(t.Context(), pat, password, "another password"); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a token changes the password: %v", err)
 	}
 	list, err := h.Tokens(t.Context(), c.UserID)

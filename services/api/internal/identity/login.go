@@ -31,23 +31,24 @@ var errLogin = fault.New(fault.Unauthenticated, "wrong e-mail address or passwor
 // after too many of those.
 func (s *Service) Login(ctx context.Context, email, password string, from From) (Session, error) {
 	account := state.EmailKey(email)
-	if err := s.attempt(account, from.IP); err != nil {
+	try, err := s.attempt(ctx, account, from.IP)
+	if err != nil {
 		return Session{}, err
 	}
 	u, err := s.store.Users.ByEmail(ctx, email)
 	if err != nil && !fault.Is(err, fault.NotFound) {
-		s.undecided(account, from.IP)
+		try.undecided()
 		return Session{}, err
 	}
 	match, err := s.matches(ctx, password, u.PasswordHash)
 	if err != nil {
-		s.undecided(account, from.IP)
+		try.undecided()
 		return Session{}, err
 	}
 	if !match || !u.Active {
 		return Session{}, errLogin
 	}
-	s.succeeded(account, from.IP)
+	try.succeeded()
 	session, err := s.open(ctx, u, from, MethodPassword)
 	if fault.Is(err, fault.Unauthenticated) {
 		return Session{}, errLogin // deactivated this moment

@@ -94,31 +94,30 @@ func (s *Service) SetPassword(ctx context.Context, by Caller, id, password strin
 }
 
 // ChangePassword replaces the caller's own password. Their other sessions end.
-func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password string, from From) error {
+func (s *Service) ChangePassword(ctx context.Context, c Caller, old, password string) error {
 	if c.Credential != KindSession {
 		return fault.New(fault.Forbidden, "a personal access token cannot change the password: sign in first")
 	}
 	if err := CheckPassword(password); err != nil {
 		return err
 	}
-	account := state.EmailKey(c.Email)
-	if err := s.attempt(account, from.IP); err != nil {
-		return err
+	if wait := s.changes.begin(c.UserID, s.now()); wait > 0 {
+		return tooMany(wait)
 	}
 	u, err := s.store.Users.Get(ctx, c.UserID)
 	if err != nil {
-		s.undecided(account, from.IP)
+		s.changes.undo(c.UserID)
 		return err
 	}
 	match, err := s.matches(ctx, old, u.PasswordHash)
 	if err != nil {
-		s.undecided(account, from.IP)
+		s.changes.undo(c.UserID)
 		return err
 	}
 	if !match {
 		return fault.New(fault.Forbidden, "the old password is wrong")
 	}
-	s.succeeded(account, from.IP)
+	s.changes.clear(c.UserID)
 	hash, err := s.hash(ctx, password)
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ func (s *Service) open(ctx context.Context, u state.User, from From, method stri
 	if err := s.store.Sessions.Create(ctx, kept); err != nil {
 		return Session{}, err
 	}
+	s.familiar.note(state.EmailKey(u.Email), place(from.IP), s.now())
 	return session, nil
 }
 

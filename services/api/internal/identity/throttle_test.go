@@ -8,7 +8,7 @@ import (
 
 func TestThrottleIsBoundedAndKeepsTheWorst(t *testing.T) {
 	t.Parallel()
-	tr, now := newThrottle(5), time.Now()
+	tr, now := newThrottle(5, 0), time.Now()
 	for range 6 {
 		tr.begin("the one that is guessed", now)
 	}
