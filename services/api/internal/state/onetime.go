@@ -27,7 +27,7 @@ type OneTime struct {
 	Hash      string
 	CreatedAt time.Time
 	ExpiresAt time.Time
-	// UsedAt is when it was used, or spoilt by another one or by a new password.
+	// UsedAt is when it was used, or spoilt by the use of another one, an administrator's, or a new password.
 	UsedAt time.Time
 	// CreatedBy is the user who asked for it; empty for a stranger.
 	CreatedBy string
@@ -52,12 +52,19 @@ var (
 	errBadLink     = fault.New(fault.Invalid, "this link is not valid, or it was used already: ask for a new one")
 	errLinkExpired = fault.New(fault.Invalid, "this link has expired: ask for a new one")
 	errHasPassword = fault.New(fault.Conflict, "this user has a password already: reset it instead")
+	errEnoughLinks = fault.New(fault.Conflict, "this user has enough links of this kind, which still work")
 	errNotActive   = fault.New(fault.Conflict, "this user is deactivated: activate them first")
 )
 
-// Create keeps a token for an active user and spoils the earlier ones of the same purpose. fault.NotFound
-// where there is no such user, and fault.Conflict for a deactivated one, and for a setup token of a user
-// who has a password. Tokens that expired long ago are forgotten.
+// maxOneTimes is how many tokens of one purpose a user can have at once. Whoever has so many in their
+// mailbox needs no more; without a bound a stranger could fill the state and the mailbox.
+const maxOneTimes = 20
+
+// Create keeps a token for an active user. One that an administrator made (CreatedBy) spoils the earlier
+// ones of its purpose; what a stranger asks for spoils nothing: it would take away from its owner the
+// link that they are about to open. fault.NotFound where there is no such user, and fault.Conflict for a
+// deactivated one, for a setup token of a user who has a password, and where strangers asked for too many.
+// Tokens that expired long ago are forgotten.
 func (r *OneTimes) Create(ctx context.Context, t OneTime) error {
 	return r.s.write(ctx, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
 		u, err := one(ctx, tx, errNoUser, scanUser, selectUsers+" WHERE u.id = $1", t.UserID)
@@ -71,13 +78,26 @@ func (r *OneTimes) Create(ctx context.Context, t OneTime) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM one_time_tokens WHERE expires_at < $1", now.Add(-oneTimeAfterlife)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE one_time_tokens SET used_at = $1 WHERE user_id = $2 AND purpose = $3 AND used_at IS NULL", now, t.UserID, t.Purpose); err != nil {
+		if t.CreatedBy != "" {
+			err = spoilLinks(ctx, tx, t.UserID, t.Purpose, now)
+		} else {
+			err = roomForLink(ctx, tx, t, now)
+		}
+		if err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO one_time_tokens (id, purpose, user_id, token_hash, created_at, expires_at, created_by, ip) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			uuid.NewString(), t.Purpose, t.UserID, t.Hash, now, timeOrNull(t.ExpiresAt), orNull(t.CreatedBy), orNull(t.IP))
 		return err
 	})
+}
+
+func roomForLink(ctx context.Context, tx *sql.Tx, t OneTime, now time.Time) error {
+	n, err := one(ctx, tx, nil, scanInt, "SELECT count(*) FROM one_time_tokens WHERE user_id = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3", t.UserID, t.Purpose, now)
+	if err == nil && n >= maxOneTimes {
+		return errEnoughLinks
+	}
+	return err
 }
 
 func mayHaveLink(u User, purpose string) error {
@@ -93,46 +113,46 @@ func mayHaveLink(u User, purpose string) error {
 // Check tells whether Use would accept a token, without using it up.
 func (r *OneTimes) Check(ctx context.Context, purpose, hash, email string) error {
 	return r.s.read(ctx, func(ctx context.Context, q querier) error {
-		_, _, err := r.find(ctx, q, purpose, hash, email)
+		_, err := r.find(ctx, q, purpose, hash, email)
 		return err
 	})
 }
 
-// find gives the token that can be used, and its owner. email may be empty; where it is not, it must be
+// find gives the owner of a token that can be used. email may be empty; where it is not, it must be
 // the owner's.
-func (r *OneTimes) find(ctx context.Context, q querier, purpose, hash, email string) (OneTime, User, error) {
+func (r *OneTimes) find(ctx context.Context, q querier, purpose, hash, email string) (User, error) {
 	t, err := one(ctx, q, errBadLink, scanOneTime, selectOneTimes+" WHERE o.purpose = $1 AND o.token_hash = $2", purpose, hash)
 	if err != nil {
-		return OneTime{}, User{}, err
+		return User{}, err
 	}
 	if subtle.ConstantTimeCompare([]byte(t.Hash), []byte(hash)) != 1 || t.Purpose != purpose || !t.UsedAt.IsZero() {
-		return OneTime{}, User{}, errBadLink
+		return User{}, errBadLink
 	}
 	u, err := one(ctx, q, errBadLink, scanUser, selectUsers+" WHERE u.id = $1", t.UserID)
 	if err != nil {
-		return OneTime{}, User{}, err
+		return User{}, err
 	}
 	if mayHaveLink(u, purpose) != nil || (email != "" && EmailKey(email) != EmailKey(u.Email)) {
-		return OneTime{}, User{}, errBadLink
+		return User{}, errBadLink
 	}
 	if !r.s.now().Before(t.ExpiresAt) {
-		return OneTime{}, User{}, errLinkExpired
+		return User{}, errLinkExpired
 	}
-	return t, u, nil
+	return u, nil
 }
 
-// Use uses a token up and gives its owner: of those who come with it at once, one. fault.Invalid where
+// Use uses a token up, with all others of its purpose, and gives its owner: of those who come with it at
+// once, one. fault.Invalid where
 // it is not good for the purpose, used, expired, of a deactivated user, or not of the user with the address.
 func (r *OneTimes) Use(ctx context.Context, purpose, hash, email string) (User, error) {
 	var u User
 	err := r.s.write(ctx, touchesNothing, func(ctx context.Context, tx *sql.Tx) error {
-		t, owner, err := r.find(ctx, tx, purpose, hash, email)
+		owner, err := r.find(ctx, tx, purpose, hash, email)
 		if err != nil {
 			return err
 		}
 		u = owner
-		_, err = tx.ExecContext(ctx, "UPDATE one_time_tokens SET used_at = $1 WHERE id = $2", r.s.now(), t.ID)
-		return err
+		return spoilLinks(ctx, tx, u.ID, purpose, r.s.now())
 	})
 	return u, err
 }
@@ -142,7 +162,7 @@ func (r *OneTimes) Use(ctx context.Context, purpose, hash, email string) (User, 
 func (r *OneTimes) UseForPassword(ctx context.Context, purpose, hash, email, passwordHash, name string) (User, error) {
 	var u User
 	err := r.s.writeOwned(ctx, &u.ID, func(ctx context.Context, tx *sql.Tx) error {
-		_, owner, err := r.find(ctx, tx, purpose, hash, email)
+		owner, err := r.find(ctx, tx, purpose, hash, email)
 		if err != nil {
 			return err
 		}
@@ -159,8 +179,8 @@ func (r *OneTimes) UseForPassword(ctx context.Context, purpose, hash, email, pas
 	return u, err
 }
 
-// spoilLinks makes a user's links useless.
-func spoilLinks(ctx context.Context, tx *sql.Tx, userID string, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "UPDATE one_time_tokens SET used_at = $1 WHERE user_id = $2 AND used_at IS NULL", now, userID)
+// spoilLinks makes a user's links useless: those of one purpose, or all where it is empty.
+func spoilLinks(ctx context.Context, tx *sql.Tx, userID, purpose string, now time.Time) error {
+	_, err := tx.ExecContext(ctx, "UPDATE one_time_tokens SET used_at = $1 WHERE user_id = $2 AND ($3 = '' OR purpose = $3) AND used_at IS NULL", now, userID, purpose)
 	return err
 }

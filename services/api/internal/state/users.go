@@ -170,7 +170,7 @@ func (r *Users) Update(ctx context.Context, id string, c UserChange) (User, erro
 		if err != nil || u.Active {
 			return err
 		}
-		if err := spoilLinks(ctx, tx, id, r.s.now()); err != nil {
+		if err := spoilLinks(ctx, tx, id, "", r.s.now()); err != nil {
 			return err
 		}
 		return revokeSessions(ctx, tx, id, "", r.s.now())
@@ -223,7 +223,7 @@ func setPassword(ctx context.Context, tx *sql.Tx, id, hash, keepSession string, 
 	if n, err := done.RowsAffected(); err != nil || n == 0 {
 		return noneOr(err, errNoUser)
 	}
-	if err := spoilLinks(ctx, tx, id, now); err != nil {
+	if err := spoilLinks(ctx, tx, id, "", now); err != nil {
 		return err
 	}
 	if err := revokeSessions(ctx, tx, id, keepSession, now); err != nil {
