@@ -18,6 +18,13 @@ func SourcesDir(dataDir string) string {
 	return filepath.Join(dataDir, "analytics", "sources")
 }
 
+// ExtractsDir is where connectors put the parts of their tables: <source>/data/<table>/<part>.
+func ExtractsDir(dataDir string) string { return filepath.Join(dataDir, "extracts") }
+
+// DerivedDir is where the orchestrator puts the parts of tables that it copies out of extracts which have
+// none: <source>/<table>/<part>.
+func DerivedDir(dataDir string) string { return filepath.Join(dataDir, "analytics", "parts") }
+
 // SourcePath is the document of a source. The name must be valid.
 func SourcePath(dataDir, name string) string {
 	return filepath.Join(SourcesDir(dataDir), name+".json")

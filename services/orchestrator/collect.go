@@ -45,7 +45,7 @@ func generatedParts(s catalog.Source) map[string]bool {
 // Collect removes the generated parts of all sources that nobody has published for the grace period.
 // It never looks at extracts/, which belong to their extractors.
 func (o *Orchestrator) Collect(ctx context.Context) error {
-	root := filepath.Join(o.dataDir, "analytics", "parts")
+	root := catalog.DerivedDir(o.dataDir)
 	sources, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -43,7 +43,9 @@ type input struct {
 }
 
 // partsDir is where the generated parts of a source are, relative to the data directory.
-func partsDir(source string) string { return path.Join("analytics", "parts", source) }
+func partsDir(source string) string {
+	return path.Join(filepath.ToSlash(catalog.DerivedDir("")), source)
+}
 
 // inputsPath cannot be the folder of a table, whose name never starts with a dot.
 func (o *Orchestrator) inputsPath(source string) string {

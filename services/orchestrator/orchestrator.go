@@ -74,7 +74,7 @@ func New(opts Options) (*Orchestrator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve DATA_DIR: %w", err)
 	}
-	for _, dir := range []string{catalog.SourcesDir(dataDir), filepath.Join(dataDir, "extracts"), filepath.Join(dataDir, "tmp")} {
+	for _, dir := range []string{catalog.SourcesDir(dataDir), catalog.ExtractsDir(dataDir), filepath.Join(dataDir, "tmp")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fault.Wrap(err, fault.Unavailable, "cannot make the folder %s of the data directory", filepath.Base(dir))
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -114,7 +113,7 @@ func (o *Orchestrator) remotesChanged(s catalog.Source, recheck bool) bool {
 // a source, and one of two that differ only in letter case while neither is published, are reported
 // and left out.
 func (o *Orchestrator) standingExtracts() (map[string]string, error) {
-	entries, err := os.ReadDir(filepath.Join(o.dataDir, "extracts"))
+	entries, err := os.ReadDir(catalog.ExtractsDir(o.dataDir))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the folder of extracts cannot be listed")
 	}

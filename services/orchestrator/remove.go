@@ -50,7 +50,7 @@ func (o *Orchestrator) removeIfGone(ctx context.Context, previous catalog.Source
 // verifiablyGone lists the folder of extracts and, if it is there, that of the source. The extract
 // is gone where both listings succeeded and hold neither it nor any data.
 func (o *Orchestrator) verifiablyGone(source string) (bool, error) {
-	extracts := filepath.Join(o.dataDir, "extracts")
+	extracts := catalog.ExtractsDir(o.dataDir)
 	entries, err := os.ReadDir(extracts)
 	if err != nil {
 		return false, fault.Wrap(err, fault.Unavailable, "the folder of extracts cannot be listed")

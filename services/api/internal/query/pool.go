@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/query/answer"
@@ -81,8 +82,10 @@ func newPool(ctx context.Context, cfg Config, scratch *lake.Scratch) (*pool, err
 	if p.dataDir, err = realPath(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(p.dataDir, "extracts"), 0o755); err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "cannot make the folder extracts in DATA_DIR")
+	for _, parts := range []string{catalog.ExtractsDir(p.dataDir), catalog.DerivedDir(p.dataDir)} {
+		if err := os.MkdirAll(parts, 0o755); err != nil { // a process can only be let into what is there at its start
+			return nil, fault.Wrap(err, fault.Invalid, "cannot make the folder %s in DATA_DIR", filepath.Base(parts))
+		}
 	}
 	p.starter.Go(p.startLoop)
 	first, err := p.first()

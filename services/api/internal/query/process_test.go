@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
@@ -188,6 +189,24 @@ func TestASourceThatIsLinkedIsRead(t *testing.T) {
 	}
 	scope := NewScope("linked", []lake.View{tableOf(t, filepath.Join(dir, "extracts", "crm", "data", "orders"), "orders", "SELECT 7 AS id")})
 	e := engine(t, Config{DataDir: dir, TempRoot: filepath.Join(dir, "tmp"), Worker: []string{"/proc/self/exe", worker.Argument}})
+	if got, _, err := ask(t, e, scope, TypeCSV, "FROM orders", 0); err != nil || got != "id\r\n7\r\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// What other programs extract has no parts: the orchestrator makes them, and puts them elsewhere.
+func TestATableThatWasCopiedOutOfAnExtractIsRead(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("queries run in processes of their own on Linux only")
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	e := engine(t, Config{DataDir: dir, TempRoot: filepath.Join(dir, "tmp"), Worker: []string{"/proc/self/exe", worker.Argument}})
+	folder := filepath.Join(catalog.DerivedDir(dir), "foreign", "orders") // after the first processes were started
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	scope := NewScope("copied", []lake.View{tableOf(t, folder, "orders", "SELECT 7 AS id")})
 	if got, _, err := ask(t, e, scope, TypeCSV, "FROM orders", 0); err != nil || got != "id\r\n7\r\n" {
 		t.Errorf("%q, %v", got, err)
 	}

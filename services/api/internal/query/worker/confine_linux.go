@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
 
@@ -31,7 +32,7 @@ func confine(s setup) Report {
 	}
 	note("descriptors", closeStrangers())
 	r.Rlimit = note("rlimit", limitMemory(s.DataBytes))
-	r.Landlock = note("landlock", restrict(landlock.RODirs(reachable(extracts(s))...).IgnoreIfMissing(), s))
+	r.Landlock = note("landlock", restrict(landlock.RODirs(append(reachable(catalog.ExtractsDir(s.DataDir)), reachable(catalog.DerivedDir(s.DataDir))...)...).IgnoreIfMissing(), s))
 	r.Capabilities = note("capabilities", dropCapabilities())
 	r.Seccomp = note("seccomp", filterCalls())
 	if !s.Isolated {
@@ -40,16 +41,13 @@ func confine(s setup) Report {
 	return r
 }
 
-// extracts is where all parts are.
-func extracts(s setup) string { return filepath.Join(s.DataDir, "extracts") }
-
-// reachable are the folder of all parts, and those that symbolic links lead to where a source, its data
+// reachable are a folder of parts, and those that symbolic links lead to where a source, its data
 // or a table stands elsewhere: Landlock knows where a file really is, not by what name it was asked for.
 // What is linked later is seen by the processes that start after it.
 func reachable(root string) []string {
 	found := []string{root}
 	look := []string{root}
-	for range 3 { // extracts/<source>/data/<table>
+	for range 3 { // <source>/data/<table>
 		var next []string
 		for _, folder := range look {
 			entries, err := os.ReadDir(folder)
@@ -80,7 +78,7 @@ func narrow(s setup, views []lake.View) error {
 	if !landlocked() {
 		return nil
 	}
-	folders, files := placesOf(extracts(s), views)
+	folders, files := placesOf(s.DataDir, views)
 	rules := landlock.CompositeRule(landlock.RODirs(folders...).IgnoreIfMissing(), landlock.ROFiles(files...).IgnoreIfMissing())
 	if err := restrict(rules, s); err != nil {
 		return err
@@ -91,25 +89,35 @@ func narrow(s setup, views []lake.View) error {
 	return nil
 }
 
-// placesOf are the folders in which a table has all of its parts to itself, which is how our
-// connectors write them (<source>/data/<table>/<part>), and parts that stand anywhere else.
-func placesOf(root string, views []lake.View) (folders, files []string) {
+// placesOf are the folders in which a table has all of its parts to itself, which is how connectors and
+// the orchestrator write them, and parts that stand anywhere else.
+func placesOf(dataDir string, views []lake.View) (folders, files []string) {
 	seen := make(map[string]bool)
 	for _, v := range views {
 		for _, f := range v.Files {
-			inside, err := filepath.Rel(root, f)
-			steps := strings.Split(inside, string(filepath.Separator))
-			if err != nil || len(steps) != 4 || steps[0] == ".." || steps[1] != "data" {
+			folder := filepath.Dir(f)
+			if !ofOneTable(dataDir, folder) {
 				files = append(files, f)
-				continue
-			}
-			if folder := filepath.Dir(f); !seen[folder] {
+			} else if !seen[folder] {
 				seen[folder] = true
 				folders = append(folders, folder)
 			}
 		}
 	}
 	return folders, files
+}
+
+// ofOneTable tells whether a folder holds nothing but the parts of one table.
+func ofOneTable(dataDir, folder string) bool {
+	below := func(root string) []string {
+		inside, err := filepath.Rel(root, folder)
+		if err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
+			return nil
+		}
+		return strings.Split(inside, string(filepath.Separator))
+	}
+	steps := below(catalog.ExtractsDir(dataDir))
+	return len(steps) == 3 && steps[1] == "data" || len(below(catalog.DerivedDir(dataDir))) == 2
 }
 
 // landlocked tells whether the kernel has Landlock.
