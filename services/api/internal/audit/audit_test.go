@@ -450,7 +450,27 @@ func TestTrap_O8_NoSecretInTheRecord(t *testing.T) {
 			t.Errorf("%q stays as %q", text, got)
 		}
 	}
-	for _, text := range []string{"SELECT password_changed_at, tokens FROM users", "SELECT count(*) FROM orders WHERE key = 5", "user:0d0f3c1e", "https://example.com/a?b=c"} {
+	for _, text := range []string{
+		// names that are written together, or say what kind of secret it is
+		"PGPASSWORD=X psql", `{"accessToken":"X"}`, `{"clientSecret": "X"}`, "AccountKey=X==;x", "smtp_pass=X", "credentials='X'", "password_hash='X'", "MYSQL_PWD=X", "passwords: ['a','X']",
+		"CREATE SECRET (TYPE azure, CONNECTION_STRING 'AccountName=a;AccountKey=X')", "CREATE USER ann IDENTIFIED BY 'X'",
+		// the ways of SQL to write and to compare
+		"password = E'X'", "ALTER USER ann PASSWORD E'X'", "PASSWORD $x$X$x$", "password=$x$X$x$", `password="a""X"`, "password LIKE 'X'", "password NOT IN ('x', 'X')", "password <> 'X'",
+		"'X' = password", `'it''s X' = u."password"`, "password = upper('X')", "password = 'a' || 'X'", "password /* x */ = 'X'", "lower(password) = 'X'", "INSERT INTO u (name, password) VALUES ('ann', 'X')",
+		"set_secret('x','X')", `{\"password\":\"X\"}`, "password = 'X",
+		"Authorization: Token X", "MAP {'Authorization': 'Token X'}", "https://ann:a@X@example.com/",
+		// what gives itself away
+		"glpat-X", "github_pat_X", "ya29.X", "hf_X", "SG.X.X", "ATATTX", "xapp-1-X", "12-34567-XX", "12345678:AAX", "https://hooks.slack.com/services/T0/B0/X",
+	} {
+		if got := audit.Scrub(strings.ReplaceAll(text, "X", secret)); strings.Contains(got, secret) {
+			t.Errorf("%q stays as %q", text, got)
+		}
+	}
+	for _, text := range []string{
+		"SELECT password_changed_at, tokens FROM users", "SELECT count(*) FROM orders WHERE key = 5", "user:0d0f3c1e", "https://example.com/a?b=c", "SELECT token, 'x' FROM t WHERE a = 'b'",
+		"SELECT 'a', password FROM users WHERE x = 'y'", "status = 'passed' AND bypass = 'x'", "https://example.com/?to=ann@example.com", "secret IS NULL AND a = 'b'", "'a' AS token",
+		"01a21a16-b573-78f7-b8ab-51cd9737f92f",
+	} {
 		if got := audit.Scrub(text); got != text {
 			t.Errorf("%q became %q", text, got)
 		}

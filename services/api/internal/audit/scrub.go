@@ -14,10 +14,8 @@ import (
 // removed stands where a secret stood.
 const removed = "[removed]"
 
-// secretWords are words that a secret follows.
-const secretWords = `(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|secret[_-]?key|private[_-]?key|signature|sig|authorization|cookie)`
-
-// scrubbers find secrets in a text, each looked for only where the lower-case text holds one of its hints.
+// scrubbers find secrets by what they look like, each looked for only where the lower-case text holds one
+// of its hints.
 var scrubbers = []struct {
 	hints []string
 	find  *regexp.Regexp
@@ -26,13 +24,17 @@ var scrubbers = []struct {
 	{[]string{"private key"}, regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`), removed},
 	{[]string{"eyj"}, regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*`), removed},
 	{[]string{"agnes_"}, regexp.MustCompile(`agnes_[A-Za-z0-9]*_?[A-Za-z0-9_-]{16,}`), removed},
-	{[]string{"gho_", "ghp_", "ghs_", "ghu_", "ghr_", "akia", "asia", "xox", "sk-", "aiza"}, regexp.MustCompile(`\b(?:gh[opsur]_[A-Za-z0-9]{16,}|A[KS]IA[0-9A-Z]{12,}|xox[a-z]-[A-Za-z0-9-]{8,}|sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{20,})`), removed},
-	{[]string{"://"}, regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^/\s@'"]*@`), "${1}" + removed + "@"},
-	{[]string{"bearer", "basic", "negotiate"}, regexp.MustCompile(`(?i)\b(bearer|basic|negotiate)\s+[A-Za-z0-9._~+/=-]{6,}`), "${1} " + removed},
-	{[]string{"passw", "passphrase", "pwd", "secret", "token", "key", "sig", "authorization", "cookie"},
-		regexp.MustCompile(`(?i)(\b` + secretWords + `["']?)(\s*(?::=|=>|=|:)\s*)(?:'(?:[^']|'')*'?|"(?:[^"\\]|\\.)*"?|\$\$[\s\S]*?\$\$|[^\s,;&)}\]'"]+)`), "${1}${2}" + removed},
-	{[]string{"passw", "passphrase", "pwd", "secret", "token", "key"},
-		regexp.MustCompile(`(?i)(\b(?:` + secretWords + `|key_id))(\s+)(?:'(?:[^']|'')*'?|\$\$[\s\S]*?\$\$)`), "${1}${2}" + removed},
+	// GitHub, GitLab, AWS, Slack, OpenAI and others, Google, Hugging Face, SendGrid, Atlassian, npm, PyPI
+	{[]string{"gho_", "ghp_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "akia", "asia", "xox", "xapp-", "sk-", "aiza", "ya29.", "gocspx-", "hf_", "sg.", "atatt", "npm_", "pypi-"},
+		regexp.MustCompile(`\b(?:gh[opsur]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{12,}|xox[a-z]-[A-Za-z0-9-]{8,}|xapp-[A-Za-z0-9-]{8,}` +
+			`|sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{16,}|GOCSPX-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|SG\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]+)?` +
+			`|ATATT[A-Za-z0-9_=-]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,})`), removed},
+	{[]string{"-"}, regexp.MustCompile(`\b[0-9]{1,8}-[0-9]{1,10}-[A-Za-z0-9]{24,}\b`), removed}, // Keboola
+	{[]string{":aa"}, regexp.MustCompile(`\b[0-9]{6,12}:AA[A-Za-z0-9_-]{20,}`), removed},        // Telegram
+	{[]string{"hooks.slack.com"}, regexp.MustCompile(`(?i)(hooks\.slack\.com/[a-z]+/)[a-z0-9/_-]+`), "${1}" + removed},
+	{[]string{"://"}, regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^/\s'"?#]*@`), "${1}" + removed + "@"},
+	{[]string{"bearer", "basic", "negotiate"}, regexp.MustCompile(`(?i)\b(bearer|basic|negotiate)\s+[a-z0-9._~+/=-]{6,}`), "${1} " + removed},
+	{[]string{"identified"}, regexp.MustCompile(`(?is)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+)` + quoted), "${1}" + removed},
 }
 
 // Scrub gives the text without what looks like a secret: passwords and tokens behind their names,
@@ -50,11 +52,8 @@ func Scrub(text string) string {
 			}
 		}
 	}
-	return text
+	return scrubNamed(text)
 }
-
-// secretKey finds names of members whose values are secrets whatever they look like.
-var secretKey = regexp.MustCompile(`(?i)\A` + secretWords + `\z`)
 
 // Bounds of what one record may hold, so that nobody can fill the disk with one request.
 const (
@@ -89,14 +88,23 @@ func clean(m *agnesv1.AuditRecorded) {
 
 func cleanStruct(s *structpb.Struct) {
 	for key, value := range s.GetFields() {
-		if secretKey.MatchString(key) {
-			if _, text := value.GetKind().(*structpb.Value_StringValue); text && value.GetStringValue() != "" {
-				s.Fields[key] = structpb.NewStringValue(removed)
-				continue
-			}
+		if isSecretName(key) && holdsSomething(value) {
+			s.Fields[key] = structpb.NewStringValue(removed)
+			continue
 		}
 		cleanValue(value)
 	}
+}
+
+// holdsSomething tells a value that can be a secret from one that only says whether there is one.
+func holdsSomething(v *structpb.Value) bool {
+	switch kind := v.GetKind().(type) {
+	case *structpb.Value_StringValue:
+		return kind.StringValue != ""
+	case *structpb.Value_NumberValue, *structpb.Value_ListValue, *structpb.Value_StructValue:
+		return true
+	}
+	return false
 }
 
 func cleanValue(v *structpb.Value) {
