@@ -22,6 +22,7 @@ func (s *Server) reach(ctx context.Context, id string) (*published.Snapshot, *pu
 	if t, ok := snapshot.Lookup(id); ok && grants.Allows(t) {
 		return snapshot, t, nil
 	}
+	noteResource(ctx, "table", id)
 	return nil, nil, fault.New(fault.NotFound, "there is no table %q, or it is not granted to you", id)
 }
 
@@ -98,13 +99,24 @@ func (s *Server) download(ctx context.Context, in *downloadQuestion) (*streamed,
 	}}, nil
 }
 
-// sendFile answers with a file, and records it before its last byte goes out.
+// sendFile answers with a file of a table.
 func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, content download.Content) {
 	ctx := r.Context()
 	noteParam(ctx, "method", r.Method)
 	if asked := r.Header.Get("Range"); asked != "" {
 		noteParam(ctx, "range", clip(asked, 200))
 	}
+	s.handOut(w, r, func(w http.ResponseWriter) error {
+		if !download.Holds(r, content) {
+			return errVersionGone
+		}
+		return download.Serve(w, r, content)
+	})
+}
+
+// handOut lets send answer with a file, and records it before its last byte goes out.
+func (s *Server) handOut(w http.ResponseWriter, r *http.Request, send func(http.ResponseWriter) error) {
+	ctx := r.Context()
 	recorded := false
 	out := &withheld{ResponseWriter: w}
 	out.last = func() error {
@@ -113,17 +125,12 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, content downlo
 		noteParam(ctx, "status", out.status)
 		return s.recorded(ctx, nil)
 	}
-	var err error
-	if !download.Holds(r, content) {
-		err = errVersionGone
-	} else {
-		err = download.Serve(out, r, content)
-	}
+	err := send(out)
 	switch {
 	case recorded:
-	case err != nil:
+	case err != nil && out.status == 0:
 		writeProblem(w, r, s.recorded(ctx, err))
-	case out.sent > 0: // more was to come
+	case err != nil || out.sent > 0: // more was to come
 		noteParam(ctx, "bytes", out.sent)
 		_ = s.recorded(ctx, fault.New(fault.Unavailable, "the client left")) // logged there, and nobody is left to tell
 	default: // headers only, and these are sent when this returns

@@ -126,17 +126,49 @@ func (s *Server) count(r *http.Request, c Class) error {
 	return err
 }
 
+// refusedAction is the action of a refusal where looking is not recorded.
+const refusedAction = "door.refused"
+
 // recordRefusal records who was turned away at a door.
 func (s *Server) recordRefusal(r *http.Request, d door, err error) {
-	if infoOf(r.Context()).limited && d.limit == "" {
+	info := infoOf(r.Context())
+	if info.limited && d.limit == "" {
 		return // a flood of strangers is counted, not written down one by one
 	}
 	if d.audit == "" {
-		d.audit = "door.refused"
+		d.audit = refusedAction
 	}
-	noteParam(r.Context(), "route", r.Method+" "+infoOf(r.Context()).route)
-	if lost := s.record(infoOf(r.Context()), d, infoOf(r.Context()).began, err); lost != nil {
-		zerolog.Ctx(r.Context()).Error().Err(lost).Msg("a refusal could not be recorded")
+	noteParam(r.Context(), "route", r.Method+" "+info.route)
+	if strings.Contains(info.route, ":") && strings.HasPrefix(info.path, "/api/") { // what it was about; elsewhere it may be a code
+		noteParam(r.Context(), "path", clip(info.path, 400))
+	}
+	s.recordOrLog(r.Context(), d, err)
+}
+
+// recordWithheld records what a handler refused, where what it does is not recorded itself: a table that
+// is not granted, or not there.
+func (s *Server) recordWithheld(ctx context.Context, err error) {
+	info := infoOf(ctx)
+	d := info.door
+	if err == nil || d.audit != "" || d.gate == Public || resultOf(err) != ResultRefused || !info.about() && !fault.Is(err, fault.Forbidden) {
+		return
+	}
+	d.audit = refusedAction
+	noteParam(ctx, "route", info.route)
+	s.recordOrLog(ctx, d, err)
+}
+
+// about tells whether somebody said what the request is about.
+func (i *requestInfo) about() bool {
+	i.noted.mu.Lock()
+	defer i.noted.mu.Unlock()
+	return i.noted.resource != ""
+}
+
+// recordOrLog records what came of a request whose answer does not depend on it.
+func (s *Server) recordOrLog(ctx context.Context, d door, err error) {
+	if lost := s.record(infoOf(ctx), d, infoOf(ctx).began, err); lost != nil {
+		zerolog.Ctx(ctx).Error().Err(lost).Msg("a refusal could not be recorded")
 	}
 }
 

@@ -245,6 +245,7 @@ func note(ctx context.Context, p *Problem, err error) {
 func answered[I, O any](s *Server, h func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)
+		s.recordWithheld(ctx, err)
 		if _, streams := any(out).(*streamed); !streams || err != nil {
 			err = s.recorded(ctx, err)
 		}

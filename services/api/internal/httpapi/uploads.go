@@ -14,7 +14,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/rs/zerolog"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
@@ -119,7 +118,7 @@ func (s *Server) uploadRoutes() {
 		text: "What the caller sent, and how much of their quota it takes.", errors: []int{http.StatusNotFound},
 	}, s.listUploads)
 	add(s, User, op{
-		method: http.MethodGet, path: "/api/uploads/{kind}/{filename}", id: "getUpload", scope: ScopeSync, tag: tagUploads, summary: "Fetch an upload back",
+		method: http.MethodGet, path: "/api/uploads/{kind}/{filename}", id: "getUpload", scope: ScopeSync, audit: "upload.download", tag: tagUploads, summary: "Fetch an upload back",
 		text: "The bytes as they were sent, to be saved and never shown.", errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity}, more: describeUpload,
 	}, s.getUpload)
 	add(s, User, op{
@@ -280,22 +279,24 @@ func (s *Server) uploadsOf(ctx context.Context, userID string) (*uploadsAnswer, 
 }
 
 func (s *Server) getUpload(ctx context.Context, in *oneUploadQuestion) (*streamed, error) {
+	noteResource(ctx, "upload", in.Kind+"/"+in.Filename)
 	f, u, err := s.uploads.Open(ctx, callerOf(ctx).UserID, in.Kind, in.Filename)
 	if err != nil {
 		return nil, err
 	}
+	noteUpload(ctx, u)
 	return &streamed{Body: func(hc huma.Context) {
 		defer func() { _ = f.Close() }()
-		w, _ := echoOf(hc)
-		h := w.Header()
-		h.Set("Content-Type", "application/octet-stream")
-		h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": u.Filename}))
-		h.Set("Content-Length", strconv.FormatInt(u.Size, 10))
-		w.WriteHeader(http.StatusOK)
-		if _, err := io.CopyN(w, f, u.Size); err != nil {
-			zerolog.Ctx(ctx).Debug().Err(err).Msg("an upload could not be sent to its end")
-			panic(http.ErrAbortHandler) // half a file must not look whole
-		}
+		w, r := echoOf(hc)
+		s.handOut(w, r, func(w http.ResponseWriter) error {
+			h := w.Header()
+			h.Set("Content-Type", "application/octet-stream")
+			h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": u.Filename}))
+			h.Set("Content-Length", strconv.FormatInt(u.Size, 10))
+			w.WriteHeader(http.StatusOK)
+			_, err := io.CopyN(w, f, u.Size)
+			return err
+		})
 	}}, nil
 }
 
