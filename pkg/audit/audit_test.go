@@ -164,6 +164,11 @@ func TestProblemsAreNamed(t *testing.T) {
 			d := f[audit.CheckpointsFile].Data
 			f[audit.CheckpointsFile].Data = d[:bytes.LastIndexByte(d[:len(d)-1], '\n')+1]
 		}, audit.ProblemCheckpoint, 30, audit.Options{}},
+		"checkpoints removed, records rewritten": {func(f fstest.MapFS) {
+			clear(f)
+			copyTo(f, rewritten)
+			delete(f, audit.CheckpointsFile)
+		}, audit.ProblemCheckpoint, 10, audit.Options{}},
 		"key removed": {func(f fstest.MapFS) { delete(f, audit.PublicKeyFile) }, audit.ProblemKey, 0, audit.Options{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -176,6 +181,30 @@ func TestProblemsAreNamed(t *testing.T) {
 				t.Errorf("no problem %s at %d: %+v", c.kind, c.seq, r.Problems)
 			}
 		})
+	}
+}
+
+// growing is a record that gets a checkpoint between the survey of the checkpoints and the reading.
+type growing struct {
+	fstest.MapFS
+	before fstest.MapFS
+	seen   bool
+}
+
+func (g *growing) Open(name string) (fs.File, error) {
+	if name == audit.CheckpointsFile && g.seen {
+		return g.MapFS.Open(name)
+	}
+	g.seen = g.seen || name == audit.CheckpointsFile
+	return g.before.Open(name)
+}
+
+func TestARecordIsVerifiedWhileItGrows(t *testing.T) {
+	t.Parallel()
+	before, _ := build(t, keyOf(1), 20, 100, 10, "")
+	after, _ := build(t, keyOf(1), 30, 100, 10, "")
+	if r := verify(t, &growing{MapFS: after, before: before}, audit.Options{}); !r.OK || r.Records != 20 || r.Checkpoints != 2 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -34,8 +34,18 @@ func openPoints(v *verifier, key ed25519.PublicKey) (*points, error) {
 	if err := p.open(p.survey); err != nil {
 		return nil, err
 	}
+	var stood int64
+	if p.lines != nil {
+		stood = p.lines.Offset()
+	}
 	p.close()
-	if err := p.open(func() error { return nil }); err != nil {
+	// Where records are written meanwhile, a checkpoint that came after the survey may be for one that is not read.
+	if err := p.open(func() error {
+		if !v.o.Closed {
+			p.lines = NewLines(io.LimitReader(p.file, stood))
+		}
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	p.advance()

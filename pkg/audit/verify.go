@@ -107,8 +107,7 @@ type verifier struct {
 	head   Head // of the chain as read so far
 	base   *Checkpoint
 	points *points
-	// known tells that a hash stands before the next record; not after a segment that is missing.
-	met bool // the expected head was met
+	met    bool // the expected head was met
 }
 
 func (v *verifier) problem(p Problem) {
@@ -253,8 +252,12 @@ func (v *verifier) segment(first int64, last bool) error {
 	case err != nil:
 		return fault.Wrap(err, fault.Unavailable, "%s cannot be read", name)
 	}
-	if n == 0 && !last {
+	switch {
+	case last:
+	case n == 0:
 		v.problem(Problem{Kind: ProblemSegment, File: name, What: "the segment is empty"})
+	case v.report.Signed.Seq < v.head.Seq: // a segment is ended with one
+		v.problem(Problem{Kind: ProblemCheckpoint, Seq: v.head.Seq, File: CheckpointsFile, What: "the checkpoint at the end of the segment that begins with record " + itoa(first) + " is missing"})
 	}
 	return nil
 }

@@ -89,10 +89,18 @@ func (s *Store) put(ctx context.Context, files *tar.Writer, name string, size in
 }
 
 // Sweep removes sealed segments whose youngest record is older than Keep. A base, signed like a
-// checkpoint, is written first: verification begins behind it.
-func (s *Store) Sweep() error {
-	s.standing.Lock()
+// checkpoint, is written first: verification begins behind it. It is not done while somebody fetches an
+// archive, however long they take.
+func (s *Store) Sweep() (done bool, err error) {
+	if !s.standing.TryLock() {
+		return false, nil
+	}
 	defer s.standing.Unlock()
+	return true, s.sweep()
+}
+
+// sweep is Sweep; the caller holds standing.
+func (s *Store) sweep() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.shown.Load()

@@ -274,7 +274,7 @@ func TestOldSegmentsGoAndTheRestIsProven(t *testing.T) {
 		add(t, s, entries(day*10, 10))
 	}
 	head := s.Head()
-	if err := s.Sweep(); err != nil {
+	if _, err := s.Sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(t.Context()); err != nil {

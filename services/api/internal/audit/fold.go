@@ -47,10 +47,10 @@ func newFolder(now func() time.Time) *folder {
 
 // takes tells whether the entry was folded: it is then part of what flush gives later.
 func (f *folder) takes(m *agnesv1.AuditRecorded) bool {
-	if m.GetResult() != resultRefused {
+	fields := m.GetParams().GetFields()
+	if m.GetResult() != resultRefused || fields["sql"] != nil { // what was asked must not be lost; how often is limited
 		return false
 	}
-	fields := m.GetParams().GetFields()
 	kind := foldKey{action: m.GetAction(), kind: fields["error"].GetStringValue()}
 	address := kind
 	address.ip = m.GetRemoteAddress()
@@ -89,8 +89,26 @@ func (c *folded) add(m *agnesv1.AuditRecorded, now time.Time) {
 	if c.sample == nil {
 		c.sample, c.first = proto.CloneOf(m), at
 	}
+	onlyCommon(c.sample, m)
 	c.beyond++
 	c.last = at
+}
+
+// onlyCommon takes out of an entry what another one that it stands for does not share.
+func onlyCommon(sample, m *agnesv1.AuditRecorded) {
+	for _, of := range []struct {
+		field *string
+		other string
+	}{{&sample.Resource, m.GetResource()}, {&sample.UserAgent, m.GetUserAgent()}, {&sample.Credential, m.GetCredential()}, {&sample.CredentialId, m.GetCredentialId()}} {
+		if *of.field != of.other {
+			*of.field = ""
+		}
+	}
+	for name, value := range sample.GetParams().GetFields() {
+		if !proto.Equal(value, m.GetParams().GetFields()[name]) {
+			delete(sample.GetParams().GetFields(), name)
+		}
+	}
 }
 
 // due tells whether the minute is over.
@@ -123,7 +141,7 @@ func (f *folder) flush() []*agnesv1.AuditRecorded {
 		p["count"] = structpb.NewNumberValue(float64(c.beyond))
 		p["first"] = structpb.NewStringValue(c.first.UTC().Format(time.RFC3339Nano))
 		p["last"] = structpb.NewStringValue(c.last.UTC().Format(time.RFC3339Nano))
-		if key.ip == "" { // from anywhere: the sample's are only the first's
+		if key.ip == "" { // from anywhere: that of the sample is only the first one's
 			m.RemoteAddress = ""
 		}
 		if key.actor == "" {

@@ -128,7 +128,7 @@ func (s *Store) openPoints() error {
 	if err != nil {
 		return err
 	}
-	s.points, s.pointAt = f, s.cfg.Now()
+	s.points = f
 	if s.length, err = whole(f); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	chain "github.com/agnes-platform/agnes/pkg/audit"
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
@@ -256,12 +257,18 @@ func (o *outbox) read(p piece) (entries []string, read int64, err error) {
 		return nil, 0, fmt.Errorf("read the outbox of the record: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	buf := make([]byte, min(p.size-o.offset, mostBytes))
-	n, err := f.ReadAt(buf, o.offset)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, 0, fmt.Errorf("read the outbox of the record: %w", err)
+	var buf []byte
+	for most := int64(mostBytes); ; most *= 2 { // an entry is never longer than chain.MaxLine, but may be longer than a batch
+		buf = make([]byte, min(p.size-o.offset, most))
+		n, err := f.ReadAt(buf, o.offset)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, 0, fmt.Errorf("read the outbox of the record: %w", err)
+		}
+		buf = buf[:n]
+		if int64(n) < most || most > chain.MaxLine || bytes.IndexByte(buf, '\n') >= 0 {
+			break
+		}
 	}
-	buf = buf[:n]
 	for len(entries) < mostRecords {
 		line, rest, whole := bytes.Cut(buf[read:], []byte("\n"))
 		if !whole {

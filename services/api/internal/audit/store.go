@@ -84,9 +84,8 @@ type Store struct {
 	ids     *window
 	points  *os.File
 	point   chain.Head // of the last checkpoint
-	pointAt time.Time
-	prev    string // hash of its line
-	length  int64  // bytes of the checkpoints
+	prev    string     // hash of its line
+	length  int64      // bytes of the checkpoints
 
 	shown atomic.Pointer[view]
 	// standing is held for reading by who needs the files to stay, and for writing while old ones go.
@@ -279,6 +278,9 @@ func (s *Store) show() {
 	first, _ := chain.SegmentFirst(filepath.Base(s.segment.Name()))
 	now := segment{first: first, size: s.size, written: s.cfg.Now()}
 	if n := len(next.segments); n > 0 && next.segments[n-1].first == first {
+		if before := next.segments[n-1].written; before.After(now.written) {
+			now.written = before // the clock went back: what stands in it is still as young
+		}
 		next.segments[n-1] = now
 	} else {
 		next.segments = append(next.segments, now)
@@ -343,7 +345,7 @@ func (s *Store) checkpoint() error {
 	}
 	s.length += int64(n)
 	s.prev = chain.LineHash(line[:len(line)-1])
-	s.point, s.pointAt = s.head, s.cfg.Now()
+	s.point = s.head
 	return nil
 }
 
@@ -354,8 +356,11 @@ func (s *Store) Run(ctx context.Context) {
 	var swept time.Time
 	for {
 		if s.cfg.Keep > 0 && time.Since(swept) > time.Hour {
-			swept = time.Now()
-			if err := s.Sweep(); err != nil {
+			done, err := s.Sweep()
+			if done {
+				swept = time.Now()
+			}
+			if err != nil {
 				s.log.Error().Err(err).Msg("old segments of the audit record could not be removed")
 			}
 		}
