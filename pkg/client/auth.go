@@ -16,6 +16,8 @@ type Session struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
+func (s *Session) whole() bool { return s.AccessToken != "" }
+
 // Login signs in with a password.
 func (c *Client) Login(ctx context.Context, email, password string) (Session, error) {
 	var s Session
@@ -41,6 +43,8 @@ type Me struct {
 	// Credential is what the request was signed with.
 	Credential Credential `json:"credential"`
 }
+
+func (m *Me) whole() bool { return m.UserID != "" }
 
 // Credential is a session or a personal access token, without its secret.
 type Credential struct {

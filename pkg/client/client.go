@@ -142,16 +142,33 @@ func schemeFor(server string) string {
 	return "https"
 }
 
+// redirectError is a redirect that is not followed.
+type redirectError struct{ text string }
+
+func (e *redirectError) Error() string { return e.text }
+
 // safeRedirect follows a redirect only where the credentials stay as safe as they were: the standard
-// library drops them for another host, but not for the step from https to http.
+// library drops them for another host, but neither for the step from https to http nor in a body. Nor is a
+// redirect followed that would make a question out of what was sent.
 func safeRedirect(next *http.Request, via []*http.Request) error {
-	if len(via) >= 5 {
-		return errors.New("more than 5 redirects")
-	}
-	if via[0].URL.Scheme == "https" && next.URL.Scheme != "https" {
-		return errors.New("the server redirects from https to http")
+	first := via[0]
+	to := next.URL.Scheme + "://" + next.URL.Host
+	switch {
+	case len(via) >= 5:
+		return &redirectError{"more than 5 redirects"}
+	case first.URL.Scheme == "https" && next.URL.Scheme != "https":
+		return &redirectError{"it redirects from https to http"}
+	case next.Method != first.Method:
+		return &redirectError{"use its address, " + to}
+	case first.Method != http.MethodGet && first.Method != http.MethodHead && next.URL.Host != first.URL.Host && !sameHostByTLS(first.URL, next.URL):
+		return &redirectError{"use its address, " + to}
 	}
 	return nil
+}
+
+// sameHostByTLS: the only step is from http to https, each on its usual port.
+func sameHostByTLS(from, to *url.URL) bool {
+	return from.Hostname() == to.Hostname() && from.Scheme == "http" && to.Scheme == "https" && from.Port() == "" && to.Port() == ""
 }
 
 // Server is the base URL, without a trailing slash.
@@ -236,10 +253,17 @@ func (c *Client) callHeader(ctx context.Context, r request, out any) (http.Heade
 		if err := json.Unmarshal(raw, out); err != nil {
 			return c.notTheAPI(err, r.method, r.path)
 		}
+		if answer, ok := out.(checked); ok && !answer.whole() {
+			return c.notTheAPI(nil, r.method, r.path)
+		}
 		return nil
 	})
 	return header, err
 }
+
+// checked is an answer without which nothing works. JSON of something else than Agnes decodes into any
+// answer, and leaves it empty: that must not pass for a sign-in, or for a server that is well.
+type checked interface{ whole() bool }
 
 // errNotModified is the answer 304 to a conditional request.
 var errNotModified = errors.New("not modified")

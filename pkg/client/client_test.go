@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -290,6 +291,21 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		_, _ = w.Write([]byte(`{"detail":[{"type":"missing","loc":["body","sql"],"msg":"Field required"}]}`))
 	}))
 	defer list.Close()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"hello":"world"}`))
+	}))
+	defer other.Close()
+	away := httptest.NewServer(http.RedirectHandler("http://sso.invalid/login", http.StatusFound))
+	defer away.Close()
+	old := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		clienttest.Problem(w, http.StatusNotFound, "not_found", "there is nothing at this path; /docs lists what there is")
+	}))
+	defer old.Close()
+	older := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"detail":"Not Found"}`))
+	}))
+	defer older.Close()
 	tls := httptest.NewUnstartedServer(nil)
 	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
 	tls.StartTLS()
@@ -302,6 +318,10 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		"nobody listens":     {closed.URL, fault.Unavailable, "nothing listens there"},
 		"no such host":       {"http://host.invalid", fault.Permanent, "there is no host host.invalid"},
 		"not an API":         {page.URL, fault.Permanent, "is this an Agnes server"},
+		"an API, not ours":   {other.URL, fault.Permanent, "is this an Agnes server"},
+		"sent elsewhere":     {away.URL, fault.Permanent, "sends requests on to sso.invalid"},
+		"older than we":      {old.URL, fault.NotFound, "does not know GET /api/health"},
+		"the predecessor":    {older.URL, fault.NotFound, "does not know GET /api/health"},
 		"a list of details":  {list.URL, fault.Invalid, "body.sql: Field required"},
 		"unknown authority":  {tls.URL, fault.Permanent, "certificate"},
 		"not TLS":            {strings.Replace(page.URL, "http:", "https:", 1), fault.Permanent, "does not speak TLS"},
@@ -465,5 +485,50 @@ func TestCancelEndsAtOnce(t *testing.T) {
 	began := time.Now()
 	if _, err := c.Health(ctx); err == nil || time.Since(began) > 5*time.Second {
 		t.Errorf("got %v after %s", err, time.Since(began))
+	}
+}
+
+func TestTrap_O8_APasswordIsNotSentOnByARedirect(t *testing.T) {
+	t.Parallel()
+	var got atomic.Bool
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got.Store(got.Load() || strings.Contains(string(body), "very-secret") || r.Method == http.MethodGet)
+	}))
+	defer thief.Close()
+	for _, status := range []int{http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		first := httptest.NewServer(http.RedirectHandler(thief.URL+"/auth/token", status))
+		c, err := client.New(client.Options{Server: first.URL, Retries: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Login(t.Context(), "ann@example.com", "very-secret")
+		if fault.KindOf(err) != fault.Permanent || !strings.Contains(fault.Message(err), "use its address, "+thief.URL) || got.Load() {
+			t.Errorf("%d: %v, sent on: %t", status, err, got.Load())
+		}
+		c.Close()
+		first.Close()
+	}
+}
+
+func TestAnAnswerWithoutASessionIsNoSignIn(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"hello":"world"}`))
+	}))
+	defer other.Close()
+	c, err := client.New(client.Options{Server: other.URL, Token: "tok", Retries: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Login(t.Context(), "ann@example.com", "password"); !fault.Is(err, fault.Permanent) {
+		t.Errorf("signed in: %v", err)
+	}
+	if _, err := c.Me(t.Context()); !fault.Is(err, fault.Permanent) {
+		t.Errorf("somebody: %v", err)
+	}
+	if _, _, err := c.Version(t.Context()); !fault.Is(err, fault.Permanent) {
+		t.Errorf("a version: %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func (c *Client) PollDevice(ctx context.Context, d DeviceCode) (Session, error) 
 		return s, err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil || s.AccessToken == "" {
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil || !s.whole() {
 		return s, c.notTheAPI(err, r.method, r.path)
 	}
 	return s, nil

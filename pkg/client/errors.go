@@ -78,6 +78,10 @@ func (c *Client) answerFault(resp *http.Response, r request) error {
 		kind = kindOf(resp.StatusCode)
 	}
 	text := detail(p.Detail)
+	if resp.StatusCode == http.StatusNotFound && noRoute(text) {
+		return fault.Wrap(&StatusError{Code: resp.StatusCode, RequestID: printable(resp.Header.Get("X-Request-Id"))}, fault.NotFound,
+			"%s does not know %s %s: is it an Agnes server, and as new as this program?", c.Server(), r.method, r.path)
+	}
 	if text == "" {
 		text = fmt.Sprintf("%s answered %s %s with %d %s", c.Server(), r.method, r.path, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
@@ -92,8 +96,20 @@ func (c *Client) answerFault(resp *http.Response, r request) error {
 	return err
 }
 
-// notTheAPI is the fault of an answer that cannot be decoded.
+// noRoute tells the answer to a path that the server does not have from that about a thing that it does not
+// have, by its sentence: ours, the predecessor's, or none.
+func noRoute(text string) bool {
+	return text == "" || text == "Not Found" || strings.HasPrefix(text, "there is nothing at this path")
+}
+
+// errIncomplete is the cause where an answer lacks what everything hangs on.
+var errIncomplete = errors.New("the answer is incomplete")
+
+// notTheAPI is the fault of an answer that cannot be decoded, or, with a nil err, lacks what it must have.
 func (c *Client) notTheAPI(err error, method, path string) error {
+	if err == nil {
+		err = errIncomplete
+	}
 	return fault.Wrap(err, fault.Permanent,
 		"%s answered %s %s with something that is not its API: is this an Agnes server, and as new as this program?", c.Server(), method, path)
 }
@@ -222,8 +238,13 @@ func (c *Client) transportFault(ctx context.Context, err error) error {
 		certificate *tls.CertificateVerificationError
 		record      tls.RecordHeaderError
 		timeout     net.Error
+		redirect    *redirectError
 	)
 	switch {
+	case errors.As(err, &redirect):
+		return fault.Wrap(err, fault.Permanent, "%s sends requests elsewhere: %s", server, redirect.text)
+	case errors.As(err, &dns) && dns.IsNotFound && dns.Name != c.base.Hostname():
+		return fault.Wrap(err, fault.Permanent, "%s sends requests on to %s, which is not found: is this an Agnes server?", server, printable(dns.Name))
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fault.Wrap(err, fault.Permanent, "there is no host %s: check the address of the server", c.base.Hostname())
 	case errors.As(err, &hostname):
@@ -232,8 +253,6 @@ func (c *Client) transportFault(ctx context.Context, err error) error {
 		return fault.Wrap(err, fault.Permanent, "the certificate of %s cannot be trusted: have it renewed, or add its authority to this machine (SSL_CERT_FILE)", server)
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fault.Wrap(err, fault.Permanent, "%s does not speak TLS: try http://", server)
-	case strings.Contains(err.Error(), "redirects"):
-		return fault.Wrap(err, fault.Permanent, "%s sends requests elsewhere: %s", server, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fault.Wrap(err, fault.Unavailable, "%s cannot be reached: nothing listens there", server)
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):

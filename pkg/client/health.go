@@ -16,6 +16,8 @@ type Health struct {
 	Services  map[string]json.RawMessage `json:"services"`
 }
 
+func (h *Health) whole() bool { return h.Status != "" }
+
 // Health asks how the server is. An unhealthy server that can still say so is no error.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	var h Health
@@ -31,6 +33,8 @@ type Version struct {
 	CommitSHA     string `json:"commit_sha"`
 	SchemaVersion int    `json:"schema_version"`
 }
+
+func (v *Version) whole() bool { return v.Version != "" }
 
 // Version asks what the server runs. It also gives the time in the answer's Date header, zero where
 // there is none.
