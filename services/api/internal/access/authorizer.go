@@ -3,8 +3,8 @@ package access
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
@@ -167,56 +167,7 @@ func (d Datasets) Has(dataset string) bool { return d.names[dataset] }
 
 // Near gives names that somebody may have meant, the likeliest first, three at most.
 func (d Datasets) Near(dataset string) []string {
-	type candidate struct {
-		name     string
-		distance int
-	}
-	wanted := strings.ToLower(dataset)
-	if len(wanted) > 200 {
-		return nil
-	}
-	var found []candidate
-	for name := range d.names {
-		lower := strings.ToLower(name)
-		distance := levenshtein(wanted, lower)
-		if strings.HasSuffix(lower, "."+wanted) || strings.HasPrefix(lower, wanted+".") {
-			distance = min(distance, 1)
-		}
-		if distance <= 1+len(wanted)/4 {
-			found = append(found, candidate{name, distance})
-		}
-	}
-	slices.SortFunc(found, func(x, y candidate) int {
-		if x.distance != y.distance {
-			return x.distance - y.distance
-		}
-		return strings.Compare(x.name, y.name)
-	})
-	names := make([]string, 0, 3)
-	for _, c := range found[:min(len(found), 3)] {
-		names = append(names, c.name)
-	}
-	return names
-}
-
-// levenshtein counts the letters to change, add or leave out to make b of a.
-func levenshtein(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return catalog.Near(dataset, slices.Collect(maps.Keys(d.names)))
 }
 
 // DatasetOf gives the name to grant a table by: its registry id, or "source.table".
