@@ -106,7 +106,7 @@ func TestASignInByADeviceCanBeGivenUpAndDecidedElsewhere(t *testing.T) {
 	if _, err := c.PollDevice(t.Context(), code); err != nil {
 		t.Error(err)
 	}
-	s.NoDevices()
+	s.Older()
 	if _, err := c.BeginDevice(t.Context(), ""); !fault.Is(err, fault.NotFound) {
 		t.Errorf("without devices: %v", err)
 	}

@@ -269,11 +269,18 @@ type Grant struct {
 	Access    string     `json:"access"`
 	GrantedAt *time.Time `json:"granted_at,omitempty"`
 	GrantedBy string     `json:"granted_by,omitempty"`
+	// Dangling: nothing has the name that was granted; not known of servers before.
+	Dangling bool `json:"dangling,omitempty"`
+	// Force grants ahead, what does not exist yet. The server does not tell it.
+	Force bool `json:"-"`
 }
 
 // asked is what of a grant is sent.
-func (g Grant) asked() map[string]string {
-	body := map[string]string{"dataset": g.Dataset}
+func (g Grant) asked() map[string]any {
+	body := map[string]any{"dataset": g.Dataset}
+	if g.Force {
+		body["force"] = true
+	}
 	for name, value := range map[string]string{"user_id": g.UserID, "group_id": g.GroupID, "access": g.Access} {
 		if value != "" {
 			body[name] = value

@@ -20,6 +20,7 @@ type grant struct {
 	GroupID string `json:"group_id,omitempty"`
 	Dataset string `json:"dataset"`
 	Access  string `json:"access"`
+	Force   bool   `json:"force,omitempty"`
 }
 
 func view(u User) map[string]any {
@@ -248,8 +249,14 @@ func (s *Server) grantRoutes(locked func(string, http.HandlerFunc)) {
 		}
 		return p, true
 	}
+	locked("GET /auth/admin/tokens", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.tokenViews("")) })
+	locked("DELETE /auth/admin/tokens/{id}", func(w http.ResponseWriter, r *http.Request) { s.dropToken(w, r, "") })
 	locked("POST /api/admin/permissions", func(w http.ResponseWriter, r *http.Request) {
 		if p, ok := read(w, r); ok {
+			if strings.HasPrefix(p.Dataset, "ghost") && !p.Force {
+				Problem(w, http.StatusNotFound, "not_found", fmt.Sprintf("there is no table, bucket or source %q. To grant what does not exist yet, send \"force\": true", p.Dataset))
+				return
+			}
 			s.grants = append(slices.DeleteFunc(s.grants, func(o grant) bool { return same(o, p) }), p)
 			answer(w, http.StatusCreated, s.described(p))
 		}

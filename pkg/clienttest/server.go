@@ -319,7 +319,10 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, u *User) {
 	}
 	secret := s.newToken(u.ID, "pat", in.Name, expires)
 	t := s.tokens[secret]
-	if t.scopes = in.Scopes; len(t.scopes) == 0 {
+	switch t.scopes = in.Scopes; {
+	case s.older:
+		t.scopes = nil
+	case len(t.scopes) == 0:
 		t.scopes = []string{"read", "query", "sync"}
 	}
 	answer(w, http.StatusCreated, map[string]any{
@@ -330,29 +333,47 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, u *User) {
 func (s *Server) listTokens(w http.ResponseWriter, _ *http.Request, u *User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	answer(w, http.StatusOK, s.tokenViews(u.ID))
+}
+
+// tokenViews lists the tokens of a user; an empty user means everybody's.
+func (s *Server) tokenViews(userID string) []any {
 	list := []any{}
 	for _, secret := range slices.Sorted(maps.Keys(s.tokens)) {
 		t := s.tokens[secret]
-		if t.kind != "pat" || t.user != u.ID {
+		if t.kind != "pat" || (userID != "" && t.user != userID) {
 			continue
 		}
 		entry := map[string]any{
 			"id": t.id, "name": t.name, "prefix": t.prefix(), "created_at": t.created, expiresAt: t.expires,
 			"last_used_at": t.created, "last_used_ip": "192.0.2.10", "revoked_at": nil, "scopes": t.scopes,
 		}
+		if userID == "" {
+			entry["user_id"] = t.user
+			for _, u := range s.users {
+				if u.ID == t.user {
+					entry["user_email"] = u.Email
+				}
+			}
+		}
 		if t.revoked {
 			entry["revoked_at"] = time.Now()
 		}
 		list = append(list, entry)
 	}
-	answer(w, http.StatusOK, list)
+	return list
 }
 
 func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request, u *User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropToken(w, r, u.ID)
+}
+
+// dropToken ends a token of a user; an empty user means anybody's.
+func (s *Server) dropToken(w http.ResponseWriter, r *http.Request, userID string) {
 	for _, t := range s.tokens {
-		if t.id == r.PathValue("id") && t.user == u.ID {
+		if t.id == r.PathValue("id") && (userID == "" || t.user == userID) {
 			t.revoked = true
 			w.WriteHeader(http.StatusNoContent)
 			return

@@ -16,11 +16,11 @@ const expiresAt = "expires_at"
 
 // signin is how people get in.
 type signin struct {
-	devices  map[string]*device // by secret
-	decided  string
-	pending  int
-	slow     int
-	noDevice bool
+	devices map[string]*device // by secret
+	decided string
+	pending int
+	slow    int
+	older   bool
 }
 
 type device struct {
@@ -41,11 +41,12 @@ func (s *Server) DevicesEnd(outcome string, pending, slow int) {
 	s.decided, s.pending, s.slow = outcome, pending, slow
 }
 
-// NoDevices makes the server one that has no sign-in by a device.
-func (s *Server) NoDevices() {
+// Older makes the server one of the version before: without a sign-in by a device, and without scopes of
+// tokens.
+func (s *Server) Older() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.noDevice = true
+	s.older = true
 }
 
 // Session makes a session of the user that began and ends at the given moments.
@@ -112,7 +113,7 @@ func (s *Server) signinRoutes(public func(string, http.HandlerFunc), user func(s
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		answer(w, http.StatusOK, map[string]any{
-			"password": true, "magic_link": true, "device": !s.noDevice, "bootstrap": false, "providers": []any{map[string]any{"name": "google", "label": "Google"}},
+			"password": true, "magic_link": true, "device": !s.older, "bootstrap": false, "providers": []any{map[string]any{"name": "google", "label": "Google"}},
 		})
 	})
 	public("POST /auth/email/send-link", func(w http.ResponseWriter, _ *http.Request) {
@@ -251,7 +252,7 @@ func (s *Server) beginDevice(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.noDevice {
+	if s.older {
 		Problem(w, http.StatusNotFound, "not_found", "there is nothing at /auth/device/code")
 		return
 	}

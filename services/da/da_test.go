@@ -48,14 +48,14 @@ type serverKey struct{}
 //	code N da …           is exec for a command that ends with the exit code N
 //	asked [not] TEXT      tells whether a request since the last look contained the text
 //	devices OUTCOME N     what becomes of the next sign-ins by a code, after N polls: approved, denied, expired
-//	no-devices            the server has no sign-in by a code
+//	older                 the server is of the version before: no sign-in by a code, no scopes of tokens
 //	store-session AGE LEFT stores a session that began so long ago, and ends in so long
 //	recorded ACTION USER RESOURCE RESULT  adds an entry to the record
 //	record-of N           the server's record of what was done is a new one of N signed entries
 //	uploaded KIND NAME TEXT compares what the server was sent
 //	mode FILE PERM        compares a file's permissions
 //
-// and the variables SERVER, TOKEN (a personal access token) and the usual DA_….
+// and the variables ESC (the character), SERVER, TOKEN (a personal access token) and the usual DA_….
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DA_CONFIG_DIR", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("TZ", "UTC")
+			env.Setenv("ESC", "\x1b")
 			env.Cd = filepath.Join(env.WorkDir, "ws")
 			return os.MkdirAll(env.Cd, 0o750)
 		},
@@ -93,7 +94,7 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				server(ts).DevicesEnd(args[0], n, 0)
 			},
-			"no-devices":    func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).NoDevices() },
+			"older":         func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Older() },
 			"store-session": storeSession,
 			"recorded": func(ts *testscript.TestScript, _ bool, args []string) {
 				server(ts).Recorded(args[0], args[1], args[2], args[3])

@@ -17,9 +17,9 @@ func (a *app) adminCommand() *cobra.Command {
   da admin grant ann@example.com orders`,
 		a.registerCommand(), a.updateCommand(), a.listCommand(), a.removeCommand(), a.discoverCommand(),
 		a.adminSync(), a.runsCommand(), a.sourcesCommand(), a.rebuildCommand(), a.deadLettersCommand(),
-		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(), a.groupsCommand(), a.adminRequests(), a.adminSessions(),
+		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(), a.groupsCommand(), a.adminRequests(), a.adminSessions(), a.adminTokens(),
 		a.auditCommand(), a.configureCommand(), a.publish("make-public", true), a.publish("make-private", false),
-		renamed(a.registerCommand(), "register-table NAME"), renamed(a.listCommand(), "list-tables"), a.discoverAndRegister(),
+		a.registerTable(), renamed(a.listCommand(), "list-tables"), a.discoverAndRegister(),
 		renamed(a.usersList(), "list-users"), renamed(a.usersAdd(), "add-user EMAIL"),
 		renamed(a.usersRemove(), "remove-user USER"), renamed(a.usersSetRole(), "set-role USER ROLE"), renamed(a.usersActivate(), "activate USER"),
 		renamed(a.usersDeactivate(), "deactivate USER"), renamed(a.usersResetPassword(), "reset-password USER"), renamed(a.usersSetPassword(), "set-password USER"))

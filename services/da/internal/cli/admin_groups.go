@@ -46,7 +46,7 @@ func (a *app) groupsShow() *cobra.Command {
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				g, err := c.Group(cmd.Context(), args[0])
 				if err != nil {
-					return err
+					return groupError(cmd.Context(), c, args[0], err)
 				}
 				return a.give(g, func() {
 					a.print("%s  %s", g.Name, g.Description)
@@ -95,7 +95,7 @@ func (a *app) groupsRename() *cobra.Command {
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				g, err := c.ChangeGroup(cmd.Context(), args[0], change)
 				if err != nil {
-					return err
+					return groupError(cmd.Context(), c, args[0], err)
 				}
 				return a.give(g, func() { a.print("%s is now %s.", args[0], g.Name) })
 			})
@@ -111,7 +111,7 @@ func (a *app) groupsDelete() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				if err := c.DeleteGroup(cmd.Context(), args[0]); err != nil {
-					return err
+					return groupError(cmd.Context(), c, args[0], err)
 				}
 				return a.give(map[string]string{"deleted": args[0]}, func() { a.print("Deleted the group %s.", args[0]) })
 			})
@@ -136,7 +136,7 @@ func (a *app) groupsEach(verb, short, done string, do func(*client.Client, conte
 				emails := []string{}
 				for _, u := range people {
 					if err := do(c, cmd.Context(), args[0], u.ID); err != nil {
-						return err
+						return groupError(cmd.Context(), c, args[0], err)
 					}
 					emails = append(emails, u.Email)
 				}

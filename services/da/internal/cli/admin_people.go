@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/client"
+	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/da/internal/show"
 )
 
@@ -30,14 +33,25 @@ func (a *app) revokeCommand() *cobra.Command {
 }
 
 func (a *app) grantEach(use, short string, v grantVerb) *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use: use, Short: short,
-		Long:    short + `. USER is an e-mail address or an id, TABLE the id of a table, or BUCKET.* for all of a bucket.`,
+		Long: short + `. USER is an e-mail address or an id, TABLE the id of
+a table, or BUCKET.* for all of a bucket.`,
 		Example: "  da admin " + v.verb + " ann@example.com orders crm.*",
 		Args:    someArgs(2, "a user and at least one table"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.change(cmd.Context(), v, subject{user: args[0]}, args[1:])
+			return a.change(cmd, v, subject{user: args[0]}, args[1:], force)
 		},
+	}
+	v.define(cmd, &force)
+	return cmd
+}
+
+// define adds the flags that only granting has.
+func (v grantVerb) define(cmd *cobra.Command, force *bool) {
+	if v.verb == granting.verb {
+		cmd.Flags().BoolVar(force, "force", false, "grant ahead, also what does not exist yet")
 	}
 }
 
@@ -65,22 +79,29 @@ func (s *subject) resolve(ctx context.Context, c *client.Client) (g client.Grant
 		return client.Grant{UserID: u.ID}, u.Email, err
 	case s.group != "":
 		found, err := c.Group(ctx, s.group)
-		return client.Grant{GroupID: found.ID, GroupName: found.Name}, found.Name, err
+		return client.Grant{GroupID: found.ID, GroupName: found.Name}, found.Name, groupError(ctx, c, s.group, err)
 	}
 	return client.Grant{}, "", nil
 }
 
-func (a *app) change(ctx context.Context, v grantVerb, who subject, datasets []string) error {
+func (a *app) change(cmd *cobra.Command, v grantVerb, who subject, datasets []string, force bool) error {
+	ctx := cmd.Context()
 	return a.asAdmin(ctx, func(c *client.Client) error {
 		g, name, err := who.resolve(ctx, c)
 		if err != nil {
 			return err
 		}
+		if v.verb == revoking.verb {
+			if err := granted(ctx, c, g, name, datasets); err != nil {
+				return err
+			}
+		}
 		changed := []client.Grant{}
+		g.Force = force
 		for _, dataset := range datasets {
 			g.Dataset, g.Access = dataset, "read"
 			if err := v.do(c, ctx, g); err != nil {
-				return err
+				return forced(err, cmd.CommandPath())
 			}
 			changed = append(changed, g)
 		}
@@ -94,6 +115,28 @@ func (a *app) change(ctx context.Context, v grantVerb, who subject, datasets []s
 			}
 		})
 	})
+}
+
+// granted refuses what is no grant of the subject, before anything is taken away: the server calls gone
+// what never was, and who mistyped a name would believe it.
+func granted(ctx context.Context, c *client.Client, of client.Grant, name string, datasets []string) error {
+	list, err := c.FindGrants(ctx, client.GrantFilter{UserID: of.UserID, GroupID: of.GroupID})
+	if err != nil {
+		return err
+	}
+	var have []string
+	for _, g := range list {
+		have = append(have, g.Dataset)
+	}
+	for _, dataset := range datasets {
+		if !slices.Contains(have, dataset) {
+			return hinted{
+				fault.New(fault.NotFound, "%s has no grant of %q%s", name, dataset, orMeant(catalog.Near(dataset, have))),
+				"Nothing was changed. `da admin grants explain` tells what else opens a table.",
+			}
+		}
+	}
+	return nil
 }
 
 func (a *app) grantsCommand() *cobra.Command {
@@ -133,6 +176,7 @@ func (a *app) grantsList() *cobra.Command {
 
 func (a *app) grantsChange(use, short string, v grantVerb) *cobra.Command {
 	var who subject
+	var force bool
 	verb, _, _ := strings.Cut(use, " ")
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: someArgs(1, "at least one dataset: the id of a table, BUCKET.* or SOURCE.*"),
@@ -141,10 +185,11 @@ func (a *app) grantsChange(use, short string, v grantVerb) *cobra.Command {
 			if err := who.one(cmd); err != nil {
 				return err
 			}
-			return a.change(cmd.Context(), v, who, args)
+			return a.change(cmd, v, who, args, force)
 		},
 	}
 	who.define(cmd)
+	v.define(cmd, &force)
 	return cmd
 }
 
@@ -190,7 +235,11 @@ func (a *app) showGrants(list []client.Grant, accounts []client.Account) {
 		if emails[by] != "" {
 			by = emails[by]
 		}
-		t.Rows = append(t.Rows, cells(who, g.Dataset, g.Access, day(g.GrantedAt, ""), by))
+		dataset := g.Dataset
+		if g.Dangling {
+			dataset += " (there is none)"
+		}
+		t.Rows = append(t.Rows, cells(who, dataset, g.Access, day(g.GrantedAt, ""), by))
 	}
 	a.table(t)
 }
@@ -253,11 +302,14 @@ func (a *app) explain(ctx context.Context, who subject, only string) error {
 func accessOf(ctx context.Context, c *client.Client, who subject) ([]client.TableAccess, string, error) {
 	if who.group != "" {
 		g, err := c.Group(ctx, who.group)
+		if err != nil {
+			return nil, "", groupError(ctx, c, who.group, err)
+		}
 		var tables []client.TableAccess
 		for _, p := range g.Permissions {
 			tables = append(tables, client.TableAccess{ID: p.Dataset, Because: []string{"grant " + p.Dataset}})
 		}
-		return tables, "group " + g.Name, err
+		return tables, "group " + g.Name, nil
 	}
 	u, err := findAccount(ctx, c, who.user)
 	if err != nil {

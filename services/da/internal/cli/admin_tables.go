@@ -156,7 +156,7 @@ func (a *app) updateCommand() *cobra.Command {
 			}
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				if err := c.UpdateTable(cmd.Context(), args[0], fields); err != nil {
-					return err
+					return tableError(cmd.Context(), c, args[0], err)
 				}
 				return a.give(map[string]string{"updated": args[0]}, func() { a.print("Updated %s.", args[0]) })
 			})
@@ -176,7 +176,7 @@ func (a *app) publish(verb string, public bool) *cobra.Command {
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				for _, id := range args {
 					if err := c.UpdateTable(cmd.Context(), id, client.TableFields{IsPublic: &public}); err != nil {
-						return err
+						return tableError(cmd.Context(), c, id, err)
 					}
 				}
 				return a.give(map[string]any{"tables": args, "is_public": public}, func() {
@@ -229,7 +229,7 @@ func (a *app) removeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
 				if err := c.RemoveTable(cmd.Context(), args[0]); err != nil {
-					return err
+					return tableError(cmd.Context(), c, args[0], err)
 				}
 				return a.give(map[string]string{"removed": args[0]}, func() { a.print("Removed %s.", args[0]) })
 			})
@@ -257,15 +257,6 @@ func (a *app) discoverCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&source, "source", "", "the source, as the argument is; all where neither is given")
 	cmd.Flags().BoolVar(&register, "register", false, "register what is not registered yet")
-	return cmd
-}
-
-// discoverAndRegister is the predecessor's name of `discover --register`.
-func (a *app) discoverAndRegister() *cobra.Command {
-	cmd := renamed(a.discoverCommand(), "discover-and-register [SOURCE]")
-	if err := cmd.Flags().Set("register", "true"); err != nil {
-		panic(err) // the flag stands above
-	}
 	return cmd
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agnes-platform/agnes/pkg/client"
-	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/da/internal/show"
 )
 
@@ -28,7 +27,13 @@ func findAccount(ctx context.Context, c *client.Client, which string) (client.Ac
 			return u, nil
 		}
 	}
-	return client.Account{}, fault.New(fault.NotFound, "there is no user %q: `da admin users list` shows them", which)
+	var emails []string
+	if all, err := c.Accounts(ctx); err == nil { // else there is nothing to propose
+		for _, u := range all {
+			emails = append(emails, u.Email)
+		}
+	}
+	return client.Account{}, unknown("user", which, emails, "da admin users list")
 }
 
 func (a *app) usersCommand() *cobra.Command {
@@ -68,6 +73,7 @@ func (a *app) usersList() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.Search, "search", "", "only those with this in their address or name")
 	cmd.Flags().StringVar(&f.Role, "role", "", "only those with this role")
+	_ = cmd.RegisterFlagCompletionFunc("role", fixed(roles...))
 	cmd.Flags().BoolVar(&active, "active", false, "only those who may sign in")
 	cmd.Flags().BoolVar(&inactive, "inactive", false, "only those who were deactivated")
 	return cmd
@@ -151,6 +157,7 @@ standard input. Without either, the user cannot sign in with a password yet.`,
 	}
 	cmd.Flags().StringVar(&u.Name, "name", "", "what to call the user")
 	cmd.Flags().StringVar(&u.Role, "role", "", "viewer, analyst, km_admin or admin; analyst where not given")
+	_ = cmd.RegisterFlagCompletionFunc("role", fixed(roles...))
 	cmd.Flags().BoolVar(&u.SendInvite, "invite", false, "make a link to choose a first password")
 	cmd.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read a first password from standard input")
 	return cmd
@@ -248,8 +255,24 @@ func (a *app) usersSetPassword() *cobra.Command {
 }
 
 func (a *app) usersSetRole() *cobra.Command {
-	return a.changeUser("set-role USER ROLE", "Give a user another role", "set-role ann@example.com admin", "a user and a role",
+	cmd := a.changeUser("set-role USER ROLE", "Give a user another role", "set-role ann@example.com admin", "a user and a role",
 		func(value string) client.AccountChange { return client.AccountChange{Role: &value} })
+	cmd.Long = "Give a user another role: viewer, analyst, km_admin or admin. It counts at once."
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) != 1 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return roles, cobra.ShellCompDirectiveNoFileComp
+	}
+	return cmd
+}
+
+// roles that a user can have, in their order.
+var roles = []string{"viewer", "analyst", "km_admin", "admin"}
+
+// fixed completes a flag by one of a few words.
+func fixed(words ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 }
 
 func (a *app) usersRename() *cobra.Command {
@@ -263,7 +286,7 @@ func (a *app) changeUser(use, short, example, takes string, change func(value st
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.aboutUser(cmd.Context(), args[0], func(ctx context.Context, c *client.Client, u client.Account) (any, func(), error) {
 				u, err := c.ChangeAccount(ctx, u.ID, change(args[1]))
-				return u, func() { a.print("%s is now %s (%s).", u.Email, u.Name, u.Role) }, err
+				return u, func() { a.print("%s is now %s.", u.Email, strings.TrimPrefix(u.Name+", "+u.Role, ", ")) }, err
 			})
 		},
 	}

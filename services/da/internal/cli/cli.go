@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/client"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/da/internal/settings"
+	"github.com/agnes-platform/agnes/services/da/internal/show"
 	"github.com/agnes-platform/agnes/services/da/internal/workspace"
 )
 
@@ -37,19 +39,25 @@ type app struct {
 	json      bool
 	// begun: the arguments were understood, and the command itself runs.
 	begun bool
+	// out is Out, which tells whether anything was written.
+	out *tally
 }
 
 // Run carries out the command that args name.
 func Run(ctx context.Context, s Streams, args []string) error {
-	a := &app{Streams: s}
+	a := &app{Streams: s, out: &tally{w: s.Out}}
+	a.Out = a.out
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return nil
 	}
-	if !a.begun && !errors.As(err, new(usageError)) {
-		err = usageError{err.Error()}
+	if !a.begun {
+		a.json = a.json || slices.Contains(args, "--json") // it may stand behind what was not understood
+		if !errors.As(err, new(usageError)) {
+			err = usageError{err.Error()}
+		}
 	}
 	a.tell(ctx, err)
 	return err
@@ -84,31 +92,58 @@ func (h hinted) Unwrap() error { return h.error }
 // errTold is a failure that was already told in full, on standard output.
 var errTold = errors.New("told")
 
-// tell says on standard error what went wrong and what to do next.
+// tell says on standard error what went wrong and what to do next. With --json, a command that had nothing
+// to say on standard output says it there too, so that programs always get a document.
 func (a *app) tell(ctx context.Context, err error) {
 	if errors.Is(err, errTold) {
 		return
 	}
+	f := a.failure(ctx, err)
+	a.note("da: %s", f.Message)
+	if f.Hint != "" {
+		a.note("%s", f.Hint)
+	}
+	if a.json && !a.out.wrote {
+		_ = a.printJSON(map[string]failure{"error": f}) // what cannot be written here was told above
+	}
+}
+
+// failure is what became of a command that failed.
+type failure struct {
+	// Kind is that of the fault, or "usage" or "interrupted".
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	// Status is the HTTP status that the server answered with, where it did.
+	Status    int    `json:"status,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+	// RetryAfter is when to try again, in seconds, where the server said so.
+	RetryAfter int `json:"retry_after,omitempty"`
+}
+
+func (a *app) failure(ctx context.Context, err error) failure {
 	var u usageError
 	if errors.As(err, &u) {
-		a.note("da: %s", u.text)
+		f := failure{Kind: "usage", Message: u.text}
 		if !strings.Contains(u.text, "--help") {
-			a.note("Run `da --help`, or any command with --help, for what there is.")
+			f.Hint = "Run `da --help`, or any command with --help, for what there is."
 		}
-		return
+		return f
 	}
 	if ctx.Err() != nil && !strings.HasPrefix(fault.Message(err), "interrupted") {
-		a.note("da: interrupted")
-		return
+		return failure{Kind: "interrupted", Message: "interrupted"}
 	}
-	text := err.Error()
+	f := failure{
+		Kind: string(fault.KindOf(err)), Message: err.Error(), Hint: a.hint(err), Status: client.StatusCode(err),
+		RetryAfter: int(fault.RetryAfter(err).Round(time.Second) / time.Second),
+	}
 	if errors.As(err, new(*fault.Error)) {
-		text = fault.Message(err)
+		f.Message = fault.Message(err)
 	}
-	a.note("da: %s", text)
-	if hint := a.hint(err); hint != "" {
-		a.note("%s", hint)
+	if status := new(client.StatusError); errors.As(err, &status) {
+		f.RequestID = status.RequestID
 	}
+	return f
 }
 
 // hint is what to do about an error.
@@ -161,10 +196,25 @@ func missingScope(err error) string {
 }
 
 // note writes a line to standard error.
-func (a *app) note(format string, args ...any) { _, _ = fmt.Fprintf(a.Err, format+"\n", args...) }
+func (a *app) note(format string, args ...any) {
+	_, _ = io.WriteString(a.Err, show.Safe(fmt.Sprintf(format+"\n", args...)))
+}
 
 // print writes a line to standard output.
-func (a *app) print(format string, args ...any) { _, _ = fmt.Fprintf(a.Out, format+"\n", args...) }
+func (a *app) print(format string, args ...any) {
+	_, _ = io.WriteString(a.Out, show.Safe(fmt.Sprintf(format+"\n", args...)))
+}
+
+// tally remembers whether anything was written.
+type tally struct {
+	w     io.Writer
+	wrote bool
+}
+
+func (t *tally) Write(p []byte) (int, error) {
+	t.wrote = t.wrote || len(p) > 0
+	return t.w.Write(p)
+}
 
 // printJSON writes a value for machines.
 func (a *app) printJSON(v any) error {
@@ -190,6 +240,9 @@ func (a *app) give(v any, text func()) error {
 
 // isTerminal tells whether a stream is one that a person sits at, and how wide it is.
 func isTerminal(stream any) (width int, yes bool) {
+	if t, ok := stream.(*tally); ok {
+		stream = t.w
+	}
 	f, ok := stream.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
@@ -308,7 +361,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if cmd.HasAvailableSubCommands() {
-		return usage("there is no command %q; see `%s --help`", strings.Join(append([]string{cmd.CommandPath()}, args[0]), " "), cmd.CommandPath())
+		cmd.SuggestionsMinimumDistance = 2 // as cobra sets it for the root
+		return usage("there is no command %q%s; see `%s --help`", cmd.CommandPath()+" "+args[0], orMeant(cmd.SuggestionsFor(args[0])), cmd.CommandPath())
 	}
 	return usage("%s takes no arguments, and got %q", cmd.CommandPath(), args[0])
 }

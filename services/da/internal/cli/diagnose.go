@@ -44,7 +44,7 @@ type diagnosis struct {
 }
 
 func (a *app) diagnoseCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "diagnose", Short: "Look at each step between you and your data", GroupID: groupData, Args: noArgs,
 		Long: `Check configuration, server, credential, clock, workspace, disk, database, views
 and what a sync would do, each with its time, and suggest what to do. The exit
@@ -52,6 +52,8 @@ code is 1 where a check fails.`,
 		Example: "  da diagnose\n  da diagnose --json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.diagnose(cmd.Context()) },
 	}
+	ignore(cmd, "symptom", "component")
+	return cmd
 }
 
 // examiner runs the checks and keeps what the later ones need of the earlier.

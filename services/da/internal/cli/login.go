@@ -138,7 +138,7 @@ func (a *app) loginWithToken(ctx context.Context, s *settings.Settings, token st
 	defer c.Close()
 	me, err := c.Me(ctx)
 	if fault.Is(err, fault.Unauthenticated) {
-		return settings.Credential{}, hinted{err, "The token was not remembered. Make a new one with `da token create` or on the server's page /tokens."}
+		return settings.Credential{}, hinted{err, "The token was not remembered. Make a new one with `da token create` or on the server's page /account."}
 	}
 	return settings.Credential{AccessToken: s.Token, Email: me.Email, Role: me.Role}, err
 }

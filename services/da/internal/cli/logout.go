@@ -36,7 +36,8 @@ With --everywhere all your sessions end, in browsers and on other machines too.`
 func (a *app) logout(ctx context.Context) error {
 	s, loadErr := a.settings()
 	var endErr error
-	if loadErr == nil && s.TokenFrom == settings.FromFile {
+	stored := loadErr == nil && s.TokenFrom == settings.FromFile
+	if stored {
 		endErr = endSession(ctx, s)
 	}
 	was, err := settings.DropCredential(a.Env) // damaged files must not keep anybody signed in
@@ -49,7 +50,7 @@ func (a *app) logout(ctx context.Context) error {
 	if endErr != nil {
 		a.note("The server could not be told (%s); the session ends there by itself when it expires.", fault.Message(endErr))
 	}
-	return a.give(map[string]bool{"signed_out": was, "server_told": endErr == nil}, func() {
+	return a.give(map[string]bool{"signed_out": was, "server_told": stored && endErr == nil}, func() {
 		if was {
 			a.print("Signed out.")
 			return

@@ -73,7 +73,7 @@ rows unless --limit says otherwise (0: all); the other formats give all rows.`,
 	flags.StringVarP(&f.output, "output", "o", "", "write the answer to a file")
 	flags.IntVar(&f.limit, "limit", -1, "the most rows to answer; 0 means all")
 	flags.BoolVar(&f.write, "write", false, "let the SQL change the local database")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{formatTable, formatJSON, formatNDJSON, formatCSV, formatParquet}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", fixed(formatTable, formatJSON, formatNDJSON, formatCSV, formatParquet))
 	return cmd
 }
 

@@ -16,7 +16,7 @@ import (
 
 func (a *app) syncCommand() *cobra.Command {
 	var o mirror.Options
-	var quiet, uploadOnly bool
+	var quiet, uploadOnly, docsOnly bool
 	cmd := &cobra.Command{
 		Use: "sync", Short: "Bring the workspace up to date", GroupID: groupData, Args: noArgs,
 		Long: `Compare the workspace with what the server grants, fetch the parts that are
@@ -35,6 +35,10 @@ goes on from there. The exit code is 0 only if nothing was left undone.`,
   da sync --table orders --table customers
   da sync --upload-only`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if docsOnly { // as the predecessor, which had the flag and did nothing
+				nothing := &mirror.Result{Downloaded: []mirror.Change{}, Skipped: []string{}, Removed: []string{}, Errors: []mirror.Error{}}
+				return a.give(nothing, func() { a.note("There are no documents to sync: --docs-only does nothing.") })
+			}
 			if !uploadOnly {
 				return a.sync(cmd.Context(), o, quiet)
 			}
@@ -49,6 +53,8 @@ goes on from there. The exit code is 0 only if nothing was left undone.`,
 	flags.BoolVar(&o.DryRun, "dry-run", false, "show what would be done, and change nothing")
 	flags.BoolVar(&o.All, "all", false, "sync what you switched off, too")
 	flags.BoolVar(&uploadOnly, "upload-only", false, "send sessions and notes that changed, and fetch nothing")
+	flags.BoolVar(&docsOnly, "docs-only", false, "")
+	_ = flags.MarkHidden("docs-only")
 	flags.BoolVar(&o.Verify, "verify", false, "read every part on disk again and compare its hash")
 	flags.BoolVar(&o.SwitchServer, "switch-server", false, "replace the tables of a workspace that belongs to another server")
 	flags.IntVar(&o.Parallel, "parallel", 4, "how many parts to fetch at a time")

@@ -99,3 +99,16 @@ func TestWideTablesLoseTheirLastColumnsAndSaySo(t *testing.T) {
 		t.Errorf("without a terminal something was left out: %d, %v\n%s", hidden, err, b.String())
 	}
 }
+
+func TestSafeKeepsLinesAndShowsWhatSteersATerminal(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"two\nlines\tand a tab – 日本語 👩\u200d🚀": "two\nlines\tand a tab – 日本語 👩\u200d🚀",
+		"\x1b[31mred\r\x9bK\x07":               `\u001b[31mred\u000d` + "\ufffd" + `K\u0007`,
+		"abc\u202egnp.exe":                     `abc\u202egnp.exe`,
+	} {
+		if got := show.Safe(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

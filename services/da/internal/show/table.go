@@ -136,6 +136,27 @@ func Shorten(s string, width int) string { return runewidth.Truncate(s, width, "
 // Pad fills a text with spaces to a width.
 func Pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-Width(s))) }
 
+// Safe shows what could steer a terminal as escapes, and leaves lines and tabs.
+func Safe(s string) string {
+	if !strings.ContainsFunc(s, steers) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if steers(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// steers: control characters, and those that turn the direction of a line around.
+func steers(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+}
+
 // OneLine shows line breaks, and what could steer a terminal, as escapes.
 func OneLine(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
