@@ -5,18 +5,20 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/rs/zerolog"
 	"golang.org/x/oauth2"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
 
-// GoogleIssuer is Google's issuer, for which two more rules hold: see owns and trusts.
+// GoogleIssuer is Google's issuer, for which two more rules hold: see trusts and maySignUp.
 const GoogleIssuer = "https://accounts.google.com"
 
 const (
@@ -141,7 +143,7 @@ func (s *Service) FinishOIDC(ctx context.Context, name, sealed string, query url
 	}
 	token, err := s.oauth(p, found).Exchange(p.context(ctx), code, oauth2.VerifierOption(t.Verifier))
 	if err != nil {
-		return Session{}, "", exchangeError(err)
+		return Session{}, "", exchangeError(ctx, p, err)
 	}
 	who, err := s.claimsOf(ctx, p, found, token, t.Nonce)
 	if err != nil {
@@ -175,14 +177,24 @@ func codeOf(query url.Values, p *provider, found *discovered) (string, error) {
 	return query.Get("code"), nil
 }
 
-// exchangeError keeps the texts of the provider, which may quote what was sent, for nobody.
-func exchangeError(err error) error {
+// exchangeError keeps the texts of the provider, which may quote what was sent, for nobody. Its code
+// (RFC 6749, section 5.2) is for the log: a wrong client secret must be found there.
+func exchangeError(ctx context.Context, p *provider, err error) error {
 	var answered *oauth2.RetrieveError
 	if errors.As(err, &answered) && answered.Response != nil && answered.Response.StatusCode < 500 {
+		code := answered.ErrorCode
+		if !oauthCode.MatchString(code) {
+			code = ""
+		}
+		zerolog.Ctx(ctx).Warn().Str("provider", p.Name).Int("status", answered.Response.StatusCode).Str("error_code", code).
+			Msg("the provider refuses to redeem a sign-in; with invalid_client, look at the client id and secret")
 		return errOIDCToken
 	}
 	return fault.New(fault.Unavailable, "the provider cannot be reached: try again in a moment")
 }
+
+// oauthCode is what the codes of errors look like.
+var oauthCode = regexp.MustCompile(`\A[a-z_]{1,40}\z`)
 
 // person is what an id_token says about somebody.
 type person struct {
@@ -216,8 +228,9 @@ func (s *Service) claimsOf(ctx context.Context, p *provider, found *discovered, 
 	verified, err := verifier.Verify(p.context(ctx), raw)
 	if err != nil {
 		if strings.Contains(err.Error(), "fetching keys") {
-			return person{}, fault.New(fault.Unavailable, "the keys of the provider cannot be fetched: try again in a moment")
+			return person{}, fault.Wrap(cause(err), fault.Unavailable, "the keys of the provider cannot be fetched: try again in a moment")
 		}
+		zerolog.Ctx(ctx).Warn().Str("provider", p.Name).Err(cause(err)).Msg("the id_token of a provider is not valid")
 		return person{}, errOIDCToken
 	}
 	who := person{subject: verified.Subject}
@@ -280,8 +293,11 @@ func (s *Service) maySignUp(p *provider, email, hosted string) bool {
 		return false
 	}
 	// A Google account with an address of the domain need not be of the organisation that has it.
-	return p.Issuer != GoogleIssuer || slices.Contains(domains, strings.ToLower(hosted))
+	return p.Issuer != GoogleIssuer || slices.Contains(domains, strings.ToLower(hosted)) || googles(domainOf(email))
 }
+
+// googles tells whether a domain is one whose mailboxes Google itself gives away.
+func googles(domain string) bool { return domain == "gmail.com" || domain == "googlemail.com" }
 
 // trusts tells whether the provider's word on an address is enough to take the account for the user who
 // has it: its domains are not narrowed, or it is one of them. Google answers for gmail.com and for the
@@ -291,7 +307,7 @@ func (p *provider) trusts(email, hosted string) bool {
 	if len(p.LinkDomains) > 0 && !slices.Contains(p.LinkDomains, domain) {
 		return false
 	}
-	return p.Issuer != GoogleIssuer || hosted != "" || domain == "gmail.com" || domain == "googlemail.com"
+	return p.Issuer != GoogleIssuer || hosted != "" || googles(domain)
 }
 
 // domainOf is the domain of an address, in lower case.

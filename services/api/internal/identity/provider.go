@@ -145,8 +145,8 @@ func (p *provider) discover(ctx context.Context) (*discovered, error) {
 	if p.failed != nil && since < discoverPause {
 		return nil, p.failed
 	}
-	p.asked = p.now()
 	found, err := p.ask(ctx)
+	p.asked = p.now() // after the answer: where a provider hangs, those who waited meanwhile do not wait again
 	switch {
 	case err == nil:
 		p.found, p.failed = found, nil
@@ -165,9 +165,9 @@ func (p *provider) ask(ctx context.Context) (*discovered, error) {
 	if err != nil {
 		var mismatch *oidc.IssuerMismatchError
 		if errors.As(err, &mismatch) {
-			return nil, fault.New(fault.Unavailable, "the provider %s calls itself by another issuer than the one configured", p.Label)
+			return nil, fault.Wrap(err, fault.Unavailable, "the provider %s calls itself by another issuer than the one configured", p.Label)
 		}
-		return nil, fault.New(fault.Unavailable, "the provider %s cannot be reached: try again in a moment, or sign in another way", p.Label)
+		return nil, fault.Wrap(cause(err), fault.Unavailable, "the provider %s cannot be reached: try again in a moment, or sign in another way", p.Label)
 	}
 	found := &discovered{Provider: answer}
 	var more struct {
@@ -186,6 +186,12 @@ func (p *provider) ask(ctx context.Context) (*discovered, error) {
 	found.answersWithIssuer = more.Issuer
 	return found, nil
 }
+
+// maxCause bounds what is logged of a provider's answer, in bytes.
+const maxCause = 300
+
+// cause is an error for the log, which has no use for whole pages.
+func cause(err error) error { return errors.New(clip(err.Error(), maxCause)) }
 
 // providers checks the configured ones.
 func providers(list []ProviderConfig, now func() time.Time) ([]*provider, error) {
