@@ -32,7 +32,7 @@ type credentials struct {
 	from
 	Body struct {
 		Email    string `json:"email" minLength:"1" maxLength:"254" doc:"The e-mail address, in any case." example:"ann@example.com"`
-		Password string `json:"password" maxLength:"1024" doc:"The password." example:"correct horse battery"`
+		Password string `json:"password,omitempty" maxLength:"1024" doc:"The password; without one nobody is let in." example:"correct horse battery"`
 	}
 }
 
@@ -142,7 +142,12 @@ func (d *Days) UnmarshalJSON(raw []byte) error {
 		d.never = true
 		return nil
 	}
-	return json.Unmarshal(raw, &d.days)
+	var days float64 // 90.0 is a whole number, too; the schema lets no other in
+	if err := json.Unmarshal(raw, &days); err != nil {
+		return err
+	}
+	d.days = int(days)
+	return nil
 }
 
 const (

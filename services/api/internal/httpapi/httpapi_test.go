@@ -84,6 +84,7 @@ func TestTrap_O8_ProblemsHaveOneShapeAndNoSecrets(t *testing.T) {
 		{"not an admin", "GET", "/api/users", "ann", "", 403, fault.Forbidden, "admin"},
 		{"missing field", "POST", "/auth/token", "", `{"password":"hunter2"}`, 422, fault.Invalid, "email"},
 		{"wrong password", "POST", "/auth/token", "", `{"email":"a@b.c","password":"hunter2"}`, 401, fault.Unauthenticated, "wrong"},
+		{"no password", "POST", "/auth/token", "", `{"email":"a@b.c"}`, 401, fault.Unauthenticated, "wrong"},
 		{"no JSON", "POST", "/auth/token", "", `{"email`, 400, fault.Invalid, ""},
 		{"no body", "POST", "/auth/token", "", "", 400, fault.Invalid, "body is required"},
 		{"unknown table", "GET", "/api/catalog/profile/none", "ann", "", 404, fault.NotFound, `there is no table "none", or it is not granted to you`},
@@ -223,7 +224,7 @@ func TestCredentials(t *testing.T) {
 	if got := h.ask("POST", "/auth/tokens", "ann-pat", `{"name":"x"}`); got.status != 403 {
 		t.Errorf("a token made a token: %d", got.status)
 	}
-	for body, want := range map[string]string{`{"name":"x"}`: "90", `{"name":"x","expires_in_days":null}`: "never", `{"name":"x","expires_in_days":7}`: "7"} {
+	for body, want := range map[string]string{`{"name":"x"}`: "90", `{"name":"x","expires_in_days":null}`: "never", `{"name":"x","expires_in_days":7}`: "7", `{"name":"x","expires_in_days":30.0}`: "30"} {
 		if got := h.ask("POST", "/auth/tokens", "ann", body); got.status != 201 || !strings.Contains(got.body, `"token":"`+want+`"`) {
 			t.Errorf("%s: %d %s, want %s", body, got.status, got.body, want)
 		}

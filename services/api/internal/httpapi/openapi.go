@@ -135,7 +135,11 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 		operation.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 		statuses = append(statuses, http.StatusUnauthorized, http.StatusServiceUnavailable)
 		statuses = append(statuses, http.StatusForbidden) // the role, or the scope of a token
-		operation.Extensions["x-scope"] = string(d.scope)
+		if d.session {
+			operation.Extensions["x-session"] = true // no scope opens it to a token
+		} else {
+			operation.Extensions["x-scope"] = string(d.scope)
+		}
 	}
 	statuses = append(statuses, http.StatusTooManyRequests) // everything is counted; at least where the credential does not hold
 	if o.method != http.MethodGet && o.method != http.MethodHead {

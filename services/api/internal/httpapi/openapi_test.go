@@ -25,6 +25,8 @@ type operation struct {
 	Description string              `json:"description"`
 	Tags        []string            `json:"tags"`
 	Gate        string              `json:"x-gate"`
+	Scope       string              `json:"x-scope"`
+	Session     bool                `json:"x-session"`
 	Security    []any               `json:"security"`
 	Parameters  []parameter         `json:"parameters"`
 	Responses   map[string]response `json:"responses"`
@@ -81,6 +83,9 @@ func TestOpenAPIIsComplete(t *testing.T) {
 			ids[o.ID] = true
 			if (o.Gate == "public") != (len(o.Security) == 0) {
 				t.Errorf("%s: gate %s, security %v", name, o.Gate, o.Security)
+			}
+			if wants := o.Gate != "public" && !o.Session; wants != (o.Scope != "") {
+				t.Errorf("%s: gate %s, scope %q, sessions alone %v", name, o.Gate, o.Scope, o.Session)
 			}
 			for _, p := range o.Parameters {
 				if p.Description == "" {

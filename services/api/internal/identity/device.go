@@ -56,7 +56,7 @@ type DeviceCode struct {
 // BeginDevice begins the sign-in of a program without a browser (RFC 8628).
 func (s *Service) BeginDevice(ctx context.Context, clientName string, from From) (DeviceCode, error) {
 	clientName = strings.TrimSpace(clientName)
-	if strings.ContainsFunc(clientName, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if strings.ContainsFunc(clientName, misleads) {
 		return DeviceCode{}, fault.New(fault.Invalid, "the name of the program has control characters")
 	}
 	secret, err := newSecret()

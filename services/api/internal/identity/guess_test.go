@@ -296,7 +296,7 @@ func TestPeopleAreChecked(t *testing.T) {
 	h := newHouse(t)
 	admin := h.add(t, "admin@example.com", state.RoleAdmin)
 	me := identity.Caller{UserID: admin.ID, Role: state.RoleAdmin}
-	for _, n := range []identity.NewUser{{Email: "nobody"}, {Email: "@x"}, {Email: "a@"}, {Email: "a b@x"}, {Email: "a@x", Role: "king"}, {Email: "a@x", Password: "short"}, {Email: "a@x", Name: "a\x00"}} {
+	for _, n := range []identity.NewUser{{Email: "nobody"}, {Email: "@x"}, {Email: "a@"}, {Email: "a b@x"}, {Email: "a@x", Role: "king"}, {Email: "a@x", Password: "short"}, {Email: "a@x", Name: "a\x00"}, {Email: "a@x", Name: "\u202enimda"}, {Email: "a\u200b@x"}, {Email: "a\xff@x"}} {
 		if _, err := h.CreateUser(t.Context(), n); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%+v: %v", n, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
 	"github.com/rs/zerolog"
@@ -220,7 +221,7 @@ func checkEmail(email string) (string, error) {
 
 // notInEmail are characters that an address needs no more than whoever writes headers with it.
 func notInEmail(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>()[],;:\\\"", r)
+	return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune("<>()[],;:\\\"", r)
 }
 
 // nameFor is what to call a user who gave no name: the part of the address before the @.

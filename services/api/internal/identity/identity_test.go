@@ -321,6 +321,12 @@ func TestTokensAreMadeBySessionsWithinLimits(t *testing.T) {
 	if _, err := h.CreateToken(t.Context(), pat, "child", nil, nil); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a token makes a token: %v", err)
 	}
+	if err := h.SetPassword(t.Context(), pat, pat.UserID, "another password"); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a token sets its owner's password: %v", err)
+	}
+	if _, err := h.ResetFor(t.Context(), pat, pat.UserID); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a token makes a link for its owner: %v", err)
+	}
 	if err := h.ChangePassword(t.Context(), pat, password, "another password"); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a token changes the password: %v", err)
 	}

@@ -154,6 +154,9 @@ func (s *Service) ResetFor(ctx context.Context, by Caller, userID string) (Link,
 }
 
 func (s *Service) handOver(ctx context.Context, k linkKind, by Caller, userID string) (Link, error) {
+	if err := notOfItsOwner(by, userID); err != nil {
+		return Link{}, err
+	}
 	u, err := s.store.Users.Get(ctx, userID)
 	if err != nil {
 		return Link{}, err

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
@@ -48,10 +50,16 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (state.User, error)
 }
 
 func checkName(name string) error {
-	if len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fault.New(fault.Invalid, "that is not a name: use at most %d characters, without control characters", maxName)
+	if len(name) > maxName || strings.ContainsFunc(name, misleads) {
+		return fault.New(fault.Invalid, "that is not a name: use at most %d bytes, without control characters", maxName)
 	}
 	return nil
+}
+
+// misleads tells the characters that make a text look like another one: controls, and those that turn the
+// direction of writing around.
+func misleads(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || !utf8.ValidRune(r) || r == utf8.RuneError
 }
 
 // UpdateUser changes a user, and by is who does it. Deactivating ends the user's sessions and makes
@@ -80,8 +88,12 @@ func (s *Service) DeleteUser(ctx context.Context, by Caller, id string) error {
 }
 
 // SetPassword replaces a user's password without asking for the old one: for administrators. All
-// sessions of the user end, but the caller's own where it is their own password.
+// sessions of the user end, but the caller's own where it is their own password. A token cannot set its
+// owner's: it would become a session, which can make tokens.
 func (s *Service) SetPassword(ctx context.Context, by Caller, id, password string) error {
+	if err := notOfItsOwner(by, id); err != nil {
+		return err
+	}
 	hash, err := s.hash(ctx, password)
 	if err != nil {
 		return err
@@ -91,6 +103,13 @@ func (s *Service) SetPassword(ctx context.Context, by Caller, id, password strin
 		keep = by.CredentialID
 	}
 	return s.store.Users.SetPassword(ctx, id, hash, keep)
+}
+
+func notOfItsOwner(by Caller, id string) error {
+	if by.Credential == KindToken && id == by.UserID {
+		return fault.New(fault.Forbidden, "a personal access token cannot give its owner a password: sign in first")
+	}
+	return nil
 }
 
 // ChangePassword replaces the caller's own password. Their other sessions end.
