@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -62,10 +63,19 @@ func (c *Client) BeginDevice(ctx context.Context, clientName string) (DeviceCode
 	if d.Secret == "" || d.UserCode == "" || d.VerificationURI == "" {
 		return d, fault.New(fault.Permanent, "%s answered without a code to sign in with: is this an Agnes server?", c.Server())
 	}
+	d.VerificationURI, d.VerificationURIComplete = c.absolute(d.VerificationURI), c.absolute(d.VerificationURIComplete)
 	if d.Interval <= 0 {
 		d.Interval = 5 * time.Second // RFC 8628, section 3.5
 	}
 	return d, nil
+}
+
+// absolute completes the path of a page by the address of the server, which does not always know it itself.
+func (c *Client) absolute(page string) string {
+	if strings.HasPrefix(page, "/") && !strings.HasPrefix(page, "//") {
+		return c.Server() + page
+	}
+	return page
 }
 
 // PollDevice asks once whether the user agreed. Until then it is an error whose Reason tells why.

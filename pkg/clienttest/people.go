@@ -140,7 +140,9 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) {
 	s.users = append(s.users, in.User)
 	made := view(in.User)
 	if in.Invite {
-		made["invite_url"], made["invite_email_sent"] = s.URL+"/auth/password/setup?email="+in.Email+"&token=one-time", false
+		if made["invite_email_sent"] = false; !s.homeless {
+			made["invite_url"] = s.URL + "/auth/password/setup?email=" + in.Email + "&token=one-time"
+		}
 	}
 	answer(w, http.StatusCreated, made)
 }

@@ -21,6 +21,8 @@ type signin struct {
 	pending int
 	slow    int
 	older   bool
+	// homeless: it does not know its own address.
+	homeless bool
 }
 
 type device struct {
@@ -47,6 +49,22 @@ func (s *Server) Older() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.older = true
+}
+
+// Homeless makes the server one that does not know its own address: it names pages by their paths, and has
+// no links to hand over.
+func (s *Server) Homeless() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.homeless = true
+}
+
+// link is the address of a page, as far as the server knows it.
+func (s *Server) link(path string) string {
+	if s.homeless {
+		return path
+	}
+	return s.URL + path
 }
 
 // Session makes a session of the user that began and ends at the given moments.
@@ -261,8 +279,8 @@ func (s *Server) beginDevice(w http.ResponseWriter, r *http.Request) {
 	d := &device{code: fmt.Sprintf("WDJB-%04d", s.seq), name: in.Name, decision: s.decided, user: "u-1", pending: s.pending, slow: s.slow}
 	s.devices[secret] = d
 	answer(w, http.StatusOK, map[string]any{
-		"device_code": secret, "user_code": d.code, "verification_uri": s.URL + "/auth/device",
-		"verification_uri_complete": s.URL + "/auth/device?user_code=" + d.code, "expires_in": 600, "interval": 0.01,
+		"device_code": secret, "user_code": d.code, "verification_uri": s.link("/auth/device"),
+		"verification_uri_complete": s.link("/auth/device?user_code=" + d.code), "expires_in": 600, "interval": 0.01,
 	})
 }
 

@@ -49,6 +49,7 @@ type serverKey struct{}
 //	asked [not] TEXT      tells whether a request since the last look contained the text
 //	devices OUTCOME N     what becomes of the next sign-ins by a code, after N polls: approved, denied, expired
 //	older                 the server is of the version before: no sign-in by a code, no scopes of tokens
+//	homeless              the server does not know its own address
 //	store-session AGE LEFT stores a session that began so long ago, and ends in so long
 //	recorded ACTION USER RESOURCE RESULT  adds an entry to the record
 //	record-of N           the server's record of what was done is a new one of N signed entries
@@ -94,6 +95,7 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				server(ts).DevicesEnd(args[0], n, 0)
 			},
+			"homeless":      func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Homeless() },
 			"older":         func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Older() },
 			"store-session": storeSession,
 			"recorded": func(ts *testscript.TestScript, _ bool, args []string) {

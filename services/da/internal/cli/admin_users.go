@@ -170,16 +170,18 @@ func (a *app) showLink(what string, l client.OneTimeLink) {
 		until = ", until " + day(l.ExpiresAt, "")
 	}
 	switch {
+	case l.URL == "" && !l.EmailSent:
+		a.print("There is no link to hand over: the server does not know its own address. Set AGNES_PUBLIC_URL there and start it again,\n" +
+			"or choose a password for them with `da admin users set-password`.")
+		return
 	case l.URL != "":
 		a.print("The %s link works once%s:\n\n    %s\n", what, until, l.URL)
-	case !l.EmailSent:
-		a.print("The server does not know its own address (AGNES_PUBLIC_URL), so there is no link to hand over.")
 	}
 	if l.EmailSent {
 		a.print("It was mailed, too.")
-	} else {
-		a.print("It was not mailed: hand it over in a safe way.")
+		return
 	}
+	a.print("It was not mailed: hand it over in a safe way.")
 }
 
 // linkJSON is a link for machines.
