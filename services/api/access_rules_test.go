@@ -108,6 +108,41 @@ func TestTrap_P4_OneSetBoundsEveryRouteAndChangesCountAtOnce(t *testing.T) {
 	}
 }
 
+func TestTrap_P1_WhatIsPrivateStaysPrivateUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	s, ann, annID := withTables(t)
+	public := func(id string) (row struct {
+		IsPublic bool `json:"is_public"`
+	}) {
+		t.Helper()
+		s.ask("GET", "/api/admin/registry/"+id, s.admin, nil).into(t, &row)
+		return row
+	}
+	s.ask("POST", "/api/admin/permissions", s.admin, map[string]any{"user_id": annID, "dataset": "shop.salaries"}).into(t, &struct{}{})
+
+	second := map[string]any{"name": "pay", "source": "shop", "bucket": "in.c-shop", "source_table": "salaries"}
+	if got := s.ask("POST", "/api/admin/register-table", s.admin, second); got.status != 201 || !strings.Contains(got.body, `"is_public":false`) {
+		t.Errorf("a second registration: %d %s", got.status, got.body)
+	}
+	s.publish("shop", content{"salaries", []string{"SELECT 2 AS id"}}, content{"pay", []string{"SELECT 2 AS id"}})
+	s.published("pay", 1)
+	if got := s.ask("POST", "/api/query", ann, map[string]string{"sql": "SELECT * FROM pay"}); got.status != 404 {
+		t.Errorf("ann reads it under another name: %s", got.body)
+	}
+	for _, id := range []string{"pay", "salaries"} {
+		if got := s.ask("DELETE", "/api/admin/registry/"+id, s.admin, nil); got.status != 204 {
+			t.Fatal(got.body)
+		}
+	}
+	found := &agnesv1.RegisterTablesRequest{Source: "shop", Tables: []*agnesv1.RegisteredTable{{Name: "salaries", Bucket: "in.c-shop", SourceTable: "salaries.csv"}}}
+	if _, err := event.Call(t.Context(), s.bus, event.RegisterTables, found); err != nil {
+		t.Fatal(err)
+	}
+	if public("salaries").IsPublic || s.sees(ann, "salaries") {
+		t.Error("a connector found a removed private table again, and it is open")
+	}
+}
+
 func TestGrantsAreForWhatExists(t *testing.T) {
 	t.Parallel()
 	s, _, annID := withTables(t)

@@ -123,6 +123,15 @@ func (h *house) sourceNames() []string {
 	return list
 }
 
+// knownSources names the configured sources and the published ones, for the registry.
+func (h *house) knownSources() []string {
+	list := h.sourceNames()
+	for _, s := range h.published.Current().Sources() {
+		list = append(list, s.Name)
+	}
+	return list
+}
+
 func (h *house) buildServer(ctx context.Context) error {
 	proxies, err := networks("AGNES_TRUSTED_PROXIES", h.cfg.Proxies)
 	if err != nil {

@@ -145,7 +145,7 @@ func (r *registry) RegisterAll(ctx context.Context, by httpapi.Caller, tables []
 	}
 	out.Registered, out.Skipped = len(done.Registered), len(done.Skipped)
 	for _, t := range done.Registered {
-		out.Tables = append(out.Tables, httpapi.Registered{ID: t.ID, Name: t.Name, Status: "registered"})
+		out.Tables = append(out.Tables, httpapi.Registered{ID: t.ID, Name: t.Name, Status: "registered", IsPublic: t.IsPublic})
 	}
 	for _, refused := range done.Refused {
 		out.Errors = append(out.Errors, httpapi.RegistrationFail{Table: refused.Name, Error: fault.Message(refused.Err)})

@@ -94,17 +94,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	store, err := cfg.openState(ctx)
-	if err != nil {
+	h := &house{cfg: cfg, instance: instance, metrics: cfg.Registry()}
+	if h.state, err = cfg.openState(ctx, h.knownSources); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() { err = errors.Join(err, h.state.Close()) }()
 	bus, disconnect, err := cfg.Connect(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer disconnect()
-	h := &house{cfg: cfg, instance: instance, state: store, bus: bus, metrics: cfg.Registry()}
+	h.bus = bus
 	if err := h.build(ctx); err != nil {
 		h.close()
 		return err
@@ -132,7 +132,8 @@ func (c Config) listen(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-func (c Config) openState(ctx context.Context) (*state.Store, error) {
+// openState opens the state; sources names the sources that are known beyond its registry.
+func (c Config) openState(ctx context.Context, sources func() []string) (*state.Store, error) {
 	if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "cannot make DATA_DIR %s", c.DataDir)
 	}
@@ -140,7 +141,7 @@ func (c Config) openState(ctx context.Context) (*state.Store, error) {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("cannot sweep scratch that a killed process left")
 	}
 	return state.Open(ctx, state.Options{
-		DataDir: c.DataDir, Restore: c.RestoreExport,
+		DataDir: c.DataDir, Restore: c.RestoreExport, Sources: sources,
 		ValidSchedule: func(text string) error {
 			_, err := schedule.Parse(text)
 			return err

@@ -121,13 +121,17 @@ func TestWhoMayReadWhat(t *testing.T) {
 
 func TestTrap_P1_SecondRegistrationOpensNothing(t *testing.T) {
 	t.Parallel()
-	all := published("shop.orders", "crm.orders", "a.b", "crm.x", "y.x")
+	all := published("shop.orders", "shop.other", "crm.orders", "a.b", "crm.x", "y.x")
 	for name, c := range map[string]struct {
 		registry []state.RegisteredTable
 		grants   []state.Permission
 		want     []string
 	}{
-		"public only if every row says so":            {[]state.RegisteredTable{row("orders", "shop", "orders", "", false), row("orders2", "shop", "orders", "", true)}, nil, nil},
+		"public only if every row says so": {[]state.RegisteredTable{row("orders", "shop", "orders", "", false), row("orders2", "shop", "orders", "", true)}, nil, nil},
+		"public only if every row of the data says so": {[]state.RegisteredTable{
+			{ID: "orders", Source: "shop", Name: "orders", SourceTable: "o.csv"}, {ID: "x", Source: "crm", Name: "x", SourceTable: "o.csv", IsPublic: true},
+			{ID: "orders2", Source: "shop", Name: "other", SourceTable: "o.csv", IsPublic: true},
+		}, nil, []string{"crm.x"}},
 		"another source's public table of that name":  {[]state.RegisteredTable{row("orders", "shop", "orders", "", true), row("crm.orders", "crm", "orders", "", false)}, nil, []string{"shop.orders"}},
 		"an id that looks like another table":         {[]state.RegisteredTable{row("a.b", "z", "a.b", "", false), row("b", "a", "b", "", false)}, grants("a.b"), nil},
 		"a bucket that is called like a source":       {[]state.RegisteredTable{row("orders", "shop", "orders", "crm", false)}, grants("crm.*"), []string{"shop.orders"}},

@@ -14,13 +14,14 @@ import (
 // that a grant of theirs or of a group of theirs names: by its registry id, by "source.table", by its
 // bucket ("bucket.*") or by its source ("source.*"). A grant of "none" grants nothing, as if it were not
 // there. A table that is not in the registry is private: only the qualified forms name it. Names count
-// to the letter. Where several rows of the registry name one table, it is public only if all of them
-// say so; and where a bucket of another source has the name of a source, "<name>.*" means the bucket
+// to the letter. Where several rows of the registry name one table, or bring the same data under several
+// names, it is public only if all of them say so; and where a bucket of another source has the name of a source, "<name>.*" means the bucket
 // alone.
 type rulebook struct {
 	generation uint64
 	rows       map[Name][]state.RegisteredTable
 	ids        map[string]Name            // registry id → table
+	private    map[string]bool            // data of which a row is private
 	buckets    map[string]map[string]bool // bucket → the sources that have one of that name
 	granted    map[string][]string        // user → datasets
 	groups     map[string][]*group        // user → groups, by name
@@ -35,12 +36,15 @@ type group struct {
 func newRulebook(rules state.Rules) *rulebook {
 	b := &rulebook{
 		rows: make(map[Name][]state.RegisteredTable, len(rules.Registry)), ids: make(map[string]Name, len(rules.Registry)),
-		buckets: map[string]map[string]bool{}, granted: map[string][]string{}, groups: map[string][]*group{},
+		private: map[string]bool{}, buckets: map[string]map[string]bool{}, granted: map[string][]string{}, groups: map[string][]*group{},
 	}
 	for _, t := range rules.Registry {
 		n := Name{t.Source, t.Name}
 		b.rows[n] = append(b.rows[n], t)
 		b.ids[t.ID] = n
+		if !t.IsPublic {
+			b.private[t.Data()] = true
+		}
 		if t.Bucket == "" {
 			continue
 		}
@@ -74,10 +78,10 @@ func newRulebook(rules state.Rules) *rulebook {
 	return b
 }
 
-// public tells whether a table is registered, and as public in every row.
+// public tells whether a table is registered, and as public in every row of it and of its data.
 func (b *rulebook) public(n Name) bool {
 	rows := b.rows[n]
-	return len(rows) > 0 && !slices.ContainsFunc(rows, func(t state.RegisteredTable) bool { return !t.IsPublic })
+	return len(rows) > 0 && !slices.ContainsFunc(rows, func(t state.RegisteredTable) bool { return !t.IsPublic || b.private[t.Data()] })
 }
 
 // named gives the datasets that stand for a table, whoever they are granted to.

@@ -32,6 +32,8 @@ type Registered struct {
 	ID     string `json:"id" doc:"Names the table in every route." example:"orders"`
 	Name   string `json:"name" doc:"The table's name within its source." example:"orders"`
 	Status string `json:"status" doc:"Always registered." example:"registered"`
+	// IsPublic tells what became of a registration that did not say it.
+	IsPublic bool `json:"is_public" doc:"Whether every user can read it."`
 }
 
 type newRegisteredAnswer struct{ Body Registered }
@@ -60,17 +62,17 @@ func (s *Server) registryRoutes() {
 	}, s.getRegistered)
 	add(s, Admin, op{
 		method: http.MethodPost, path: "/api/admin/register-table", id: "registerTable", audit: "registry.register", tag: tagAdmin, summary: "Register a table",
-		text:   "From the next run on it is extracted. Nothing is extracted by this call.",
+		text:   "From the next run on it is extracted. Nothing is extracted by this call. Without is_public it is public, unless the same table of the source is registered as private, or was when it was removed.",
 		status: http.StatusCreated, errors: []int{http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.registerTable)
 	add(s, Admin, op{
 		method: http.MethodPut, path: "/api/admin/registry/{id}", id: "updateRegistered", audit: "registry.update", tag: tagAdmin, summary: "Change a registered table",
-		text:   "Only what is given changes.",
+		text:   "Only what is given changes. is_public holds for every registration of the same data.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.updateRegistered)
 	add(s, Admin, op{
 		method: http.MethodDelete, path: "/api/admin/registry/{id}", id: "removeRegistered", audit: "registry.delete", tag: tagAdmin, summary: "Take a table out of the registry",
-		text:   "It is not extracted any more; its source's next run takes it out of the catalog.",
+		text:   "It is not extracted any more; its source's next run takes it out of the catalog. The grants on it go with it.",
 		status: http.StatusNoContent, errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.removeRegistered)
 }
@@ -97,7 +99,7 @@ func (s *Server) registerTable(ctx context.Context, in *registerQuestion) (*newR
 	noteResource(ctx, "table", made.ID)
 	noteParam(ctx, "name", t.Name)
 	noteParam(ctx, "source", t.Source)
-	return &newRegisteredAnswer{Body: Registered{ID: made.ID, Name: made.Name, Status: "registered"}}, err
+	return &newRegisteredAnswer{Body: Registered{ID: made.ID, Name: made.Name, Status: "registered", IsPublic: made.IsPublic}}, err
 }
 
 // blank is the refusal of a value that is only spaces, which a schema cannot say.

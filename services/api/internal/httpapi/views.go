@@ -141,7 +141,7 @@ type NewTable struct {
 	PrimaryKey       Strings        `json:"primary_key,omitempty" doc:"The columns that make a row unique: a list, or one text with commas."`
 	Folder           string         `json:"folder,omitempty" nullable:"true" maxLength:"300" doc:"A heading to list it under."`
 	Description      string         `json:"description,omitempty" nullable:"true" maxLength:"10000" doc:"What it holds."`
-	IsPublic         *bool          `json:"is_public,omitempty" nullable:"true" default:"true" doc:"Whether every user may read it without a permission."`
+	IsPublic         *bool          `json:"is_public,omitempty" nullable:"true" doc:"Whether every user may read it without a permission. Left out: true, unless the same table of the source is private, or was when it was removed."`
 	Options          map[string]any `json:"options,omitempty" doc:"Options of the connector for this table."`
 }
 

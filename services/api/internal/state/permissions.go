@@ -163,7 +163,7 @@ func (r *Permissions) Revoke(ctx context.Context, p Permission) error {
 
 // Rules are everything that says who may read what.
 type Rules struct {
-	// Registry are all registered tables; only ID, Name, Source, Bucket and IsPublic are filled in.
+	// Registry are all registered tables; only ID, Name, Source, IsPublic and what tells their data is filled in.
 	Registry []RegisteredTable
 	// Grants are those of all users and groups; the names that List adds are left out, but GroupName.
 	Grants []Permission
@@ -184,8 +184,11 @@ func (r *Permissions) Rules(ctx context.Context) (Rules, error) {
 		}
 		defer func() { _ = tx.Rollback() }() // it only read
 		rules.Registry, err = collect(ctx, tx, func(r *sql.Rows) (t RegisteredTable, err error) {
-			return t, r.Scan(&t.ID, &t.Name, text{&t.Source}, text{&t.Bucket}, flag{&t.IsPublic})
-		}, "SELECT id, name, coalesce(nullif(source, ''), source_type), bucket, is_public FROM table_registry")
+			var options string
+			err = r.Scan(&t.ID, &t.Name, text{&t.Source}, text{&t.Bucket}, text{&t.SourceTable}, text{&options}, flag{&t.IsPublic})
+			t.Options = optionsOf(options)
+			return t, err
+		}, "SELECT id, name, coalesce(nullif(source, ''), source_type), bucket, source_table, CAST(options AS VARCHAR), is_public FROM table_registry")
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,9 +104,7 @@ func scanTable(r *sql.Rows) (RegisteredTable, error) {
 		text{&t.SyncStrategy}, text{&t.QueryMode}, text{&t.SyncSchedule}, flag{&t.ProfileAfterSync}, text{&key},
 		text{&t.Folder}, text{&t.Description}, text{&t.RegisteredBy}, flag{&t.IsPublic}, moment{&t.RegisteredAt}, text{&options})
 	t.PrimaryKey = splitKey(key)
-	if options != "" && options != "null" {
-		t.Options = json.RawMessage(options)
-	}
+	t.Options = optionsOf(options)
 	if t.Source == "" {
 		t.Source = t.SourceType
 	}
@@ -113,6 +112,14 @@ func scanTable(r *sql.Rows) (RegisteredTable, error) {
 		t.QueryMode = catalog.ModeLocal
 	}
 	return t, err
+}
+
+// optionsOf reads the column; NULL and null are nil.
+func optionsOf(stored string) json.RawMessage {
+	if stored == "" || stored == "null" {
+		return nil
+	}
+	return json.RawMessage(stored)
 }
 
 var errNotRegistered = fault.New(fault.NotFound, "there is no such table in the registry")
@@ -154,25 +161,24 @@ func (r *Registry) RegisterAll(ctx context.Context, tables []NewTable, by string
 		if err != nil {
 			return err
 		}
-		names := registryNames(standing)
+		intake, err := r.intakeOf(ctx, tx, standing)
+		if err != nil {
+			return err
+		}
 		done = Registered{}
 		var rows [][]any
 		for _, n := range tables {
-			t, err := r.check(n.row(by, r.s.now()))
-			if err != nil {
+			switch t, there, err := intake.admit(ctx, n.row(by, r.s.now()), n.IsPublic); {
+			case fault.Is(err, fault.Invalid), fault.Is(err, fault.Conflict):
 				done.Refused = append(done.Refused, Refused{Name: n.Name, Err: err})
-				continue
+			case err != nil:
+				return err
+			case there:
+				done.Skipped = append(done.Skipped, t.ID)
+			default:
+				rows = append(rows, t.values())
+				done.Registered = append(done.Registered, t)
 			}
-			if id, there := names.claim(&t); there {
-				done.Skipped = append(done.Skipped, id)
-				continue
-			}
-			if t.ID == "" {
-				done.Refused = append(done.Refused, Refused{Name: n.Name, Err: fault.New(fault.Conflict, "the id of table %q is taken by another table", t.Name)})
-				continue
-			}
-			rows = append(rows, t.values())
-			done.Registered = append(done.Registered, t)
 		}
 		return insertRows(ctx, tx, `INSERT INTO table_registry (id, name, source, source_type, bucket, source_table, sync_strategy, query_mode, sync_schedule,
 			profile_after_sync, primary_key, folder, description, registered_by, is_public, registered_at, options)`, rows, "")
@@ -208,40 +214,79 @@ func (t RegisteredTable) values() []any {
 	}
 }
 
-// taken tells which ids and which tables the registry has.
-type taken struct {
-	ids    map[string]bool
-	tables map[string]string // folded source and name → id
+// intake takes rows into the registry, each beside those that stand and those that were taken before.
+type intake struct {
+	registry *Registry
+	tx       *sql.Tx
+	ids      map[string]bool
+	tables   map[string]string // folded source and name → id
+	sources  map[string]bool
+	buckets  map[string]bool // those that have the name of a source
+	private  privacy
 }
 
-func registryNames(standing []RegisteredTable) taken {
-	names := taken{ids: make(map[string]bool, len(standing)), tables: make(map[string]string, len(standing))}
+func (r *Registry) intakeOf(ctx context.Context, tx *sql.Tx, standing []RegisteredTable) (*intake, error) {
+	i := &intake{registry: r, tx: tx, ids: make(map[string]bool, len(standing)), tables: tablesOf(standing), sources: r.sourcesOf(standing)}
 	for _, t := range standing {
-		names.ids[t.ID] = true
-		names.tables[strings.ToLower(catalog.TableID(t.Source, t.Name))] = t.ID
+		i.ids[t.ID] = true
 	}
-	return names
+	i.buckets = ambiguous(standing, i.sources)
+	var err error
+	i.private, err = privacyOf(ctx, tx, standing)
+	return i, err
 }
 
-// claim gives the table an id and takes it. Where the source has the table already, it gives that id
-// and true. A second row for the same data would carry rules of its own.
-func (n taken) claim(t *RegisteredTable) (string, bool) {
+func tablesOf(rows []RegisteredTable) map[string]string {
+	tables := make(map[string]string, len(rows))
+	for _, t := range rows {
+		tables[strings.ToLower(catalog.TableID(t.Source, t.Name))] = t.ID
+	}
+	return tables
+}
+
+// admit checks a row, gives it an id and takes it. Where its source has the table already it gives that
+// id, and there is true: a second row for the same table would carry rules of its own.
+func (i *intake) admit(ctx context.Context, t RegisteredTable, public *bool) (_ RegisteredTable, there bool, err error) {
+	if t, err = i.registry.check(t); err != nil {
+		return t, false, err
+	}
 	table := strings.ToLower(catalog.TableID(t.Source, t.Name))
-	if id, there := n.tables[table]; there {
-		return id, true
+	if t.ID, there = i.tables[table]; there {
+		return t, true, nil
 	}
-	plain := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(t.Name)), " ", "_")
-	for _, id := range []string{plain, strings.ToLower(t.Source) + "." + plain} {
-		if !n.ids[id] {
-			t.ID = id
-			n.ids[id], n.tables[table] = true, id
-			break
-		}
+	if t.ID = i.id(t); t.ID == "" {
+		return t, false, fault.New(fault.Conflict, "the id of table %q is taken by another table", t.Name)
 	}
-	return "", false
+	if err := i.private.settle(&t, public); err != nil {
+		return t, false, err
+	}
+	if err := keepMeaning(ctx, i.tx, t, i.sources, i.buckets); err != nil {
+		return t, false, err
+	}
+	if err := i.private.forget(ctx, i.tx, t); err != nil {
+		return t, false, err
+	}
+	i.ids[t.ID], i.tables[table], i.sources[t.Source] = true, t.ID, true
+	i.private.note(t)
+	return t, false, nil
 }
 
-// Update changes a table, and gives it with the names of the fields that were given.
+// id is the one that a new row gets; empty where all are taken. One that reads as the qualified name of
+// another source's table is not given: grants may stand on that name.
+func (i *intake) id(t RegisteredTable) string {
+	plain := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(t.Name)), " ", "_")
+	qualified := strings.ToLower(t.Source) + "." + plain
+	if prefix, _, dotted := strings.Cut(plain, "."); !i.ids[plain] && !(dotted && prefix != t.Source && i.sources[prefix]) {
+		return plain
+	}
+	if i.ids[qualified] {
+		return ""
+	}
+	return qualified
+}
+
+// Update changes a table, and gives it with the names of the fields that were given. Whether it is public
+// holds for every row with the same data.
 func (r *Registry) Update(ctx context.Context, id string, c TableChange) (RegisteredTable, []string, error) {
 	var t RegisteredTable
 	var updated []string
@@ -253,15 +298,18 @@ func (r *Registry) Update(ctx context.Context, id string, c TableChange) (Regist
 		if t, err = pick(standing, id); err != nil {
 			return err
 		}
-		before := t.Source
+		before := t
 		if updated, err = t.apply(c); err != nil {
 			return err
 		}
 		if t, err = r.check(t); err != nil {
 			return err
 		}
-		if other, there := registryNames(standing).tables[strings.ToLower(catalog.TableID(t.Source, t.Name))]; there && other != id && t.Source != before {
+		if other, there := tablesOf(standing)[strings.ToLower(catalog.TableID(t.Source, t.Name))]; there && other != id && t.Source != before.Source {
 			return fault.New(fault.Conflict, "the table %s is registered already", other)
+		}
+		if err := r.keepRules(ctx, tx, standing, before, t, c.IsPublic != nil); err != nil {
+			return err
 		}
 		v := t.values()
 		_, err = tx.ExecContext(ctx, `UPDATE table_registry SET source = $2, source_type = $3, bucket = $4, source_table = $5, sync_strategy = $6, query_mode = $7,
@@ -281,18 +329,46 @@ func pick(tables []RegisteredTable, id string) (RegisteredTable, error) {
 	return RegisteredTable{}, errNotRegistered
 }
 
-// Delete takes a table out of the registry, with the grants that name it: a later table of that id is
-// another one.
-func (r *Registry) Delete(ctx context.Context, id string) (RegisteredTable, error) {
-	var t RegisteredTable
-	err := r.s.write(ctx, touchesAccess, func(ctx context.Context, tx *sql.Tx) (err error) {
-		if t, err = one(ctx, tx, errNotRegistered, scanTable, selectRegistry+" WHERE id = $1", id); err != nil {
+// keepRules refuses a change by which a rule would come to mean something else, drops the grants on a
+// bucket that is gone with it, and has a word on who may read hold for all rows of the data.
+func (r *Registry) keepRules(ctx context.Context, tx *sql.Tx, standing []RegisteredTable, before, t RegisteredTable, public bool) error {
+	if public {
+		if err := spreadPrivacy(ctx, tx, standing, t); err != nil {
 			return err
 		}
-		for _, grants := range []string{"dataset_permissions", "group_permissions"} {
-			if _, err = tx.ExecContext(ctx, "DELETE FROM "+grants+" WHERE dataset = $1", id); err != nil {
-				return err
-			}
+	}
+	if t.Bucket == before.Bucket {
+		return nil
+	}
+	sources := r.sourcesOf(standing)
+	if err := keepMeaning(ctx, tx, t, sources, ambiguous(standing, sources)); err != nil {
+		return err
+	}
+	return r.dropGrants(ctx, tx, standing, append(without(standing, t.ID), t))
+}
+
+func without(rows []RegisteredTable, id string) []RegisteredTable {
+	return slices.DeleteFunc(slices.Clone(rows), func(t RegisteredTable) bool { return t.ID == id })
+}
+
+// Delete takes a table out of the registry, with the grants that name it: a later table of that name is
+// another one. That it was private is kept in mind: where it is found again and nobody says what it is,
+// it is private.
+func (r *Registry) Delete(ctx context.Context, id string) (RegisteredTable, error) {
+	var t RegisteredTable
+	err := r.s.write(ctx, touchesAccess, func(ctx context.Context, tx *sql.Tx) error {
+		standing, err := collect(ctx, tx, scanTable, selectRegistry)
+		if err != nil {
+			return err
+		}
+		if t, err = pick(standing, id); err != nil {
+			return err
+		}
+		if err := r.dropGrants(ctx, tx, standing, without(standing, id), id, catalog.TableID(t.Source, t.Name)); err != nil {
+			return err
+		}
+		if err := rememberPrivate(ctx, tx, r, t); err != nil {
+			return err
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM table_registry WHERE id = $1", id)
 		return err

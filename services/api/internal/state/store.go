@@ -30,6 +30,9 @@ type Options struct {
 	DataDir string
 	// ValidSchedule tells why a schedule cannot be used; nil means that every schedule is accepted.
 	ValidSchedule func(schedule string) error
+	// Sources names the sources that are known beyond the registry, such as those that are configured;
+	// nil for none.
+	Sources func() []string
 	// MemoryBytes bounds DuckDB; zero means 128 MiB.
 	MemoryBytes int64
 	// ExportEvery is how often the state is exported; zero means every six hours, negative never.
