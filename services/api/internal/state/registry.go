@@ -276,7 +276,7 @@ func (i *intake) admit(ctx context.Context, t RegisteredTable, public *bool) (_ 
 func (i *intake) id(t RegisteredTable) string {
 	plain := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(t.Name)), " ", "_")
 	qualified := strings.ToLower(t.Source) + "." + plain
-	if prefix, _, dotted := strings.Cut(plain, "."); !i.ids[plain] && !(dotted && prefix != t.Source && i.sources[prefix]) {
+	if prefix, _, dotted := strings.Cut(plain, "."); !i.ids[plain] && (!dotted || prefix == t.Source || !i.sources[prefix]) {
 		return plain
 	}
 	if i.ids[qualified] {
