@@ -48,7 +48,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/kylelemons/godebug v1.1.0 // indirect
+require (
+	github.com/kylelemons/godebug v1.1.0 // indirect
+	github.com/valyala/fastjson v1.6.10 // indirect
+)
 
 require (
 	github.com/VividCortex/ewma v1.2.0 // indirect
