@@ -34,6 +34,7 @@ require (
 	github.com/rs/zerolog v1.35.1
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
+	github.com/valyala/fastjson v1.6.10
 	github.com/vbauerster/mpb/v8 v8.16.2
 	github.com/wneessen/go-mail v0.8.1
 	go.opentelemetry.io/otel/trace v1.47.0
@@ -48,10 +49,7 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require (
-	github.com/kylelemons/godebug v1.1.0 // indirect
-	github.com/valyala/fastjson v1.6.10 // indirect
-)
+require github.com/kylelemons/godebug v1.1.0 // indirect
 
 require (
 	github.com/VividCortex/ewma v1.2.0 // indirect

@@ -131,7 +131,7 @@ func TestMarkdownBlocks(t *testing.T) {
 		"tasks":             {node("taskList", "", node("taskItem", `{"state":"DONE"}`, text("one")), node("taskList", "", node("taskItem", `{"state":"TODO"}`, text("two"))), node("taskItem", `{}`, text("three"))), "- [x] one\n  - [ ] two\n- [ ] three"},
 		"block tasks":       {node("taskList", "", node("blockTaskItem", `{"state":"DONE"}`, one)), "- [x] one"},
 		"decisions":         {node("decisionList", "", node("decisionItem", `{"state":"DECIDED"}`, text("go"))), "- Decision: go"},
-		"quote":             {one + "," + node("blockquote", "", one, p(), two) + "," + two, "one\n\n> one\n>\n> two\n\ntwo"},
+		"quote":             {one + "," + node("blockquote", "", one, p(), two) + "," + two, "one\n\n> one\n>\n> two\n\n" + "two"},
 		"empty quote":       {one + "," + node("blockquote", "") + "," + two, "one\n\ntwo"},
 		"quote in a list":   {node("bulletList", "", item(node("blockquote", "", one, two))), "- > one\n  >\n  > two"},
 		"list in a quote":   {node("blockquote", "", node("bulletList", "", item(one), item(two))), "> - one\n> - two"},

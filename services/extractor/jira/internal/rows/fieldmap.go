@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -170,7 +171,7 @@ func (f Field) check() error {
 	case f.ID == "" || strings.ContainsFunc(f.ID, func(r rune) bool { return r <= ' ' }):
 		return fmt.Errorf("id %.40q is not the id of a field", f.ID)
 	case f.Kind != KindSprint && !columnName.MatchString(f.Name):
-		return fmt.Errorf("a name has 1 to 63 small letters, digits and '_', and does not start with a digit")
+		return errors.New("a name has 1 to 63 small letters, digits and '_', and does not start with a digit")
 	case f.Path != "" && slices.Contains(strings.Split(f.Path, "."), ""):
 		return fmt.Errorf("path %.80q has an empty step", f.Path)
 	}

@@ -122,35 +122,35 @@ func Tables(fields FieldMap) []Table {
 		Issues: {
 			Name: "issues", Description: "Jira issues, one row each: the state that was fetched last",
 			Columns:    slices.Concat(issueColumns, fields.columns, issueTail),
-			PrimaryKey: []string{"issue_id"}, OrderBy: []string{"issue_id"},
+			PrimaryKey: []string{IssueIDColumn}, OrderBy: []string{IssueIDColumn},
 		},
 		Comments: {
 			Name: "comments", Description: "Comments on Jira issues, as Markdown",
-			PrimaryKey: []string{"comment_id"}, OrderBy: []string{"issue_id", "created_at", "comment_id"},
+			PrimaryKey: []string{"comment_id"}, OrderBy: []string{IssueIDColumn, "created_at", "comment_id"},
 		},
 		Attachments: {
 			Name: "attachments", Description: "Files attached to Jira issues: what they are, not what is in them",
-			PrimaryKey: []string{"attachment_id"}, OrderBy: []string{"issue_id", "created_at", "attachment_id"},
+			PrimaryKey: []string{"attachment_id"}, OrderBy: []string{IssueIDColumn, "created_at", "attachment_id"},
 		},
 		Changelog: {
 			Name: "changelog", Description: "History of Jira issues, one row per changed field; change_id repeats where one edit changed several",
-			PrimaryKey: []string{"change_id", "item"}, OrderBy: []string{"issue_id", "changed_at", "change_id", "item"},
+			PrimaryKey: []string{"change_id", "item"}, OrderBy: []string{IssueIDColumn, "changed_at", "change_id", "item"},
 		},
 		IssueLinks: {
 			Name: "issuelinks", Description: "Links between Jira issues, as seen from issue_key; a link has one row at each of its ends",
-			PrimaryKey: []string{"issue_id", "link_id"}, OrderBy: []string{"issue_id", "link_id"},
+			PrimaryKey: []string{IssueIDColumn, "link_id"}, OrderBy: []string{IssueIDColumn, "link_id"},
 		},
 		RemoteLinks: {
 			Name: "remote_links", Description: "Links from Jira issues to pages elsewhere",
-			PrimaryKey: []string{"issue_id", "remote_link_id"}, OrderBy: []string{"issue_id", "remote_link_id"},
+			PrimaryKey: []string{IssueIDColumn, "remote_link_id"}, OrderBy: []string{IssueIDColumn, "remote_link_id"},
 		},
 		Worklogs: {
 			Name: "worklogs", Description: "Work logged on Jira issues",
-			PrimaryKey: []string{"worklog_id"}, OrderBy: []string{"issue_id", "started_at", "worklog_id"},
+			PrimaryKey: []string{"worklog_id"}, OrderBy: []string{IssueIDColumn, "started_at", "worklog_id"},
 		},
 		Sprints: {
 			Name: "sprints", Description: "Which Jira issue is or was in which sprint, with the sprint as it was at _synced_at",
-			PrimaryKey: []string{"sprint_id", "issue_id"}, OrderBy: []string{"issue_id", "sprint_id"},
+			PrimaryKey: []string{"sprint_id", IssueIDColumn}, OrderBy: []string{IssueIDColumn, "sprint_id"},
 		},
 		Users: {
 			Name: "users", Description: "People seen in Jira issues: one row per account and month of the issues' creation",
@@ -158,7 +158,7 @@ func Tables(fields FieldMap) []Table {
 		},
 		DeletedIssues: {
 			Name: "deleted_issues", Description: "Jira issues that were deleted, and the last that was known of them",
-			PrimaryKey: []string{"issue_id"}, OrderBy: []string{"issue_id"},
+			PrimaryKey: []string{IssueIDColumn}, OrderBy: []string{IssueIDColumn},
 		},
 	}
 	for i := range tables {
