@@ -105,6 +105,7 @@ func LoadInstance(configDir, dataDir string) (*Instance, error) {
 			return nil, err
 		}
 	}
+	i.addJira()
 	slices.Sort(i.Unset)
 	i.Unset = slices.Compact(i.Unset)
 	return i, nil
