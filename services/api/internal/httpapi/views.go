@@ -60,7 +60,7 @@ type UserView struct {
 
 // NewUser is a user to make.
 type NewUser struct {
-	Email    string `json:"email" format:"email" maxLength:"254" doc:"The e-mail address; kept in lower case." example:"ann@example.com"`
+	Email    string `json:"email" format:"email" maxLength:"254" doc:"The e-mail address; shown as it is written here, and found in whatever case." example:"ann@example.com"`
 	Name     string `json:"name,omitempty" maxLength:"200" doc:"What to call the user; the part before the @ where empty." example:"Ann"`
 	Role     string `json:"role,omitempty" maxLength:"32" default:"analyst" doc:"viewer, analyst, km_admin or admin; analyst where empty." example:"analyst"`
 	Password string `json:"password,omitempty" maxLength:"1024" doc:"A first password, at least 8 characters; none where empty." example:"correct horse battery"`

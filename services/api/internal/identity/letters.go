@@ -46,7 +46,7 @@ func (s *Service) letter(k linkKind, u state.User, l Link) mail.Message {
 		html.Reset() // the text alone will do
 	}
 	return mail.Message{
-		To: u.Email, Subject: fmt.Sprintf(w.subject, name), Kind: k.purpose, ForUser: u.ID, NotAfter: l.ExpiresAt, HTML: html.String(),
+		To: state.DNSAddress(u.Email), Subject: fmt.Sprintf(w.subject, name), Kind: k.purpose, ForUser: u.ID, NotAfter: l.ExpiresAt, HTML: html.String(),
 		Text: fmt.Sprintf("%s\n\n%s:\n%s\n\nThe link works once, and for %s. %s\n", opening, w.action, l.URL, lasts, w.closing),
 	}
 }

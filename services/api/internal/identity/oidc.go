@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/rs/zerolog"
 	"golang.org/x/oauth2"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
@@ -254,7 +255,7 @@ func (s *Service) userFor(ctx context.Context, p *provider, who person) (state.U
 		return state.User{}, refused(RefusedNoEmail, fault.Forbidden, "the provider does not tell your e-mail address: allow it to")
 	}
 	email, err := checkEmail(who.Email)
-	if err != nil {
+	if err != nil || !norm.NFC.IsNormalString(email) { // what is not normal may become another's address
 		return state.User{}, refused(RefusedNoEmail, fault.Forbidden, "the provider tells an e-mail address that is none")
 	}
 	if !who.EmailVerified {

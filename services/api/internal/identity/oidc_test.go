@@ -222,7 +222,7 @@ func TestIDTokensThatLieAreRefused(t *testing.T) {
 	}
 	for code, list := range map[string][]jwt.MapClaims{
 		identity.RefusedNotVerified: {{"email_verified": false}, {"email_verified": nil}, {"email_verified": "false"}, {"email_verified": "yes"}, {"email_verified": 1}, {"email_verified": []any{true}}},
-		identity.RefusedNoEmail:     {{"email": nil}, {"email": ""}, {"email": "nobody"}, {"email": "a@b@example.com"}, {"email": "ann@example.com\r\nBcc: x"}},
+		identity.RefusedNoEmail:     {{"email": nil}, {"email": ""}, {"email": "nobody"}, {"email": "a@b@example.com"}, {"email": "ann@example.com\r\nBcc: x"}, {"email": "\u212aim@example.com"}},
 		identity.RefusedDomain:      {{"email": "ann@evil.example"}, {"email": "ann@example.com.evil.example"}, {"email": "ann@sub.example.com"}, {"email": "ann@notexample.com"}},
 	} {
 		for _, c := range list {

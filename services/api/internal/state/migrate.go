@@ -33,12 +33,13 @@ type Migration struct {
 	// Backup is the verified copy of the file as it was, relative to the folder state/; empty where
 	// nothing was migrated.
 	Backup string
-	// Shadowed are users whose address differs from an older user's in the case of letters only. They
-	// keep everything but signing in by that address, which is the older user's.
+	// Shadowed are users whose address differs from another one's only in how it is written, as in the
+	// case of letters. They keep everything but signing in by that address, which is the other one's: an
+	// active user's, and of those the oldest one's.
 	Shadowed []ShadowedLogin
 }
 
-// ShadowedLogin is a user who shares an address with an older one.
+// ShadowedLogin is a user who shares an address with another one.
 type ShadowedLogin struct {
 	UserID, Email       string
 	OwnerID, OwnerEmail string
@@ -186,7 +187,7 @@ func buildEmpty(ctx context.Context, path string, memory int64, version int, now
 // settleIdentity gives every user of a predecessor's file their login, and closes the bootstrap where
 // the instance is in use: with a password, with a token, or with more than the one seeded user.
 func settleIdentity(ctx context.Context, tx *sql.Tx, now time.Time) error {
-	users, err := collect(ctx, tx, scanUser, selectUsers+` ORDER BY u.created_at NULLS LAST, u.id`)
+	users, err := collect(ctx, tx, scanUser, selectUsers+byRight)
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func settleIdentity(ctx context.Context, tx *sql.Tx, now time.Time) error {
 		}
 		key := EmailKey(u.Email)
 		if owner, taken := owners[key]; taken {
-			if err := putSetting(ctx, tx, "login_shadowed."+u.ID, owner, now); err != nil {
+			if err := putSetting(ctx, tx, shadowed+u.ID, owner, now); err != nil {
 				return err
 			}
 			continue

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
 
@@ -282,6 +283,47 @@ func TestTrap_O1_AddressesThatDifferInCaseAreOneLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	addUser(t.Context(), t, s, "ann@example.com", state.RoleViewer, "")
+}
+
+func TestTrap_O1_OfTwoUsersTheActiveOneHasTheLogin(t *testing.T) {
+	t.Parallel()
+	s := open(t, predecessor(t, 7, `INSERT INTO users (id, email, role, active, created_at) VALUES
+		('oldest', 'bo@example.com', 'viewer', FALSE, '2024-01-01'), ('older', 'Bo@example.com', 'viewer', TRUE, '2025-01-01'),
+		('newer', 'BO@example.com', 'viewer', TRUE, '2026-01-01')`))
+	if got := must[state.User](t)(s.Users.ByEmail(t.Context(), "bo@example.com")); got.ID != "older" {
+		t.Errorf("the address belongs to %s", got.ID)
+	}
+	if err := s.Users.Delete(t.Context(), "older"); err != nil {
+		t.Fatal(err)
+	}
+	if got := must[state.User](t)(s.Users.ByEmail(t.Context(), "bo@example.com")); got.ID != "newer" {
+		t.Errorf("the address passed on to %s", got.ID)
+	}
+}
+
+func TestLoginsFollowTheRuleOfTheirKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	ann := addUser(t.Context(), t, s, "ann@b\u00fccher.example", state.RoleViewer, "")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// As a version wrote it that knew of the case of letters only.
+	db, err := lake.Open(t.Context(), lake.Options{Path: filepath.Join(dir, "state", "system.duckdb"), Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "UPDATE user_logins SET email_key = 'ann@b\u00fccher.example'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if got := must[state.User](t)(s.Users.ByEmail(t.Context(), "ann@xn--bcher-kva.example")); got.ID != ann.ID {
+		t.Errorf("the address belongs to %s", got.ID)
+	}
 }
 
 func TestTrap_O2_BootstrapOfAPredecessor(t *testing.T) {

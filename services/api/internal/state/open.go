@@ -41,7 +41,10 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	return s.migrate(ctx, found.version)
+	if err := s.migrate(ctx, found.version); err != nil {
+		return err
+	}
+	return sqlError(s.settleLogins(ctx))
 }
 
 // restoreAsked restores the export that Options.Restore names, once: a state that was restored from it

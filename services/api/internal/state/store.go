@@ -141,7 +141,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	for _, l := range s.migration.Shadowed {
 		s.log.Warn().Str("user_id", l.UserID).Str("owner_id", l.OwnerID).
-			Msg("two users have one e-mail address in different letters: the older one signs in with it, the other keeps everything else")
+			Msg("two users have one e-mail address, written in two ways: one of them signs in with it, the other keeps everything else")
 	}
 	s.repositories()
 	s.life, s.closing = context.WithCancel(context.WithoutCancel(ctx))

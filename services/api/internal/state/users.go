@@ -28,10 +28,6 @@ func ValidRole(role string) error {
 	return fault.New(fault.Invalid, "unknown role %.40q: use viewer, analyst, km_admin or admin", role)
 }
 
-// EmailKey is the form of an e-mail address by which a user is found: letters in whatever case are one
-// address.
-func EmailKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
-
 // User is one person, or one program that was given an account.
 type User struct {
 	ID    string
@@ -261,34 +257,9 @@ func (r *Users) Delete(ctx context.Context, id string) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM users WHERE id = $1", id); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM settings WHERE key = $1", "login_shadowed."+id); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM settings WHERE key = $1", shadowed+id); err != nil {
 			return err
 		}
 		return passOnLogin(ctx, tx, u, r.s.now())
 	})
-}
-
-// passOnLogin gives the login of a removed user to the oldest one who was shadowed by them.
-func passOnLogin(ctx context.Context, tx *sql.Tx, gone User, now time.Time) error {
-	heirs, err := collect(ctx, tx, scanUser, selectUsers+` JOIN settings s ON s.key = 'login_shadowed.' || u.id
-		WHERE s.value = $1 ORDER BY u.created_at NULLS LAST, u.id`, gone.ID)
-	if err != nil {
-		return err
-	}
-	if len(heirs) == 0 {
-		_, err = tx.ExecContext(ctx, "DELETE FROM user_logins WHERE user_id = $1", gone.ID)
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "UPDATE user_logins SET user_id = $1 WHERE user_id = $2", heirs[0].ID, gone.ID); err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "DELETE FROM settings WHERE key = $1", "login_shadowed."+heirs[0].ID); err != nil {
-		return err
-	}
-	for _, u := range heirs[1:] {
-		if err := putSetting(ctx, tx, "login_shadowed."+u.ID, heirs[0].ID, now); err != nil {
-			return err
-		}
-	}
-	return nil
 }

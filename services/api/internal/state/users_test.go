@@ -24,6 +24,25 @@ func TestTrap_O1_OneUserPerAddressInAnyLetters(t *testing.T) {
 	}
 }
 
+func TestTrap_O1_OneUserHoweverTheAddressIsWritten(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	ann := addUser(t.Context(), t, s, "Ren\u00e9@B\u00fccher.example", state.RoleViewer, "")
+	for _, email := range []string{"rene\u0301@bu\u0308cher.example", "REN\u00c9@XN--BCHER-KVA.example", " ren\u00e9@B\u00dcCHER.EXAMPLE\t", "ren\u00e9@b\u00fccher\u3002example"} {
+		if u, err := s.Users.ByEmail(t.Context(), email); err != nil || u.ID != ann.ID {
+			t.Errorf("%q: %v, %v", email, u.ID, err)
+		}
+		if _, err := s.Users.Create(t.Context(), state.User{Email: email, Role: state.RoleViewer}); !fault.Is(err, fault.Conflict) {
+			t.Errorf("a second user %q: %v", email, err)
+		}
+	}
+	for _, email := range []string{"rene@b\u00fccher.example", "ren\u00e9@bucher.example", "ren\u00e9@", "@b\u00fccher.example", "\u00e9", ""} {
+		if _, err := s.Users.ByEmail(t.Context(), email); !fault.Is(err, fault.NotFound) {
+			t.Errorf("%q is somebody: %v", email, err)
+		}
+	}
+}
+
 func TestTrap_O7_DeactivatingAndNewPasswordsEndSessions(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
