@@ -104,10 +104,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (form, error) 
 		return f, fault.New(fault.Invalid, "this takes what a form of a page sends (application/x-www-form-urlencoded)")
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(s.limits.BodyTimeout)) // a writer without deadlines has its own
 	err := r.ParseForm()
-	_ = deadline.SetReadDeadline(time.Time{})
 	f.Values = r.PostForm
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {

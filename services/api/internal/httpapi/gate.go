@@ -52,7 +52,7 @@ func (s *Server) gated(next echo.HandlerFunc) echo.HandlerFunc {
 			return fault.New(fault.Forbidden, "this path is closed")
 		}
 		info.route, info.door, info.began = c.Path(), d, time.Now()
-		if err := s.tooLong(r); err != nil {
+		if err := cmp.Or(s.tooLong(r), encoded(r)); err != nil {
 			return err
 		}
 		if err := s.pass(r, d); err != nil {

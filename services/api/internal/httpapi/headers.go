@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
@@ -15,19 +16,40 @@ const pageCSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-sr
 // unused are the powers of a browser that no page asks for.
 const unused = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"
 
+// always are the headers of every answer; those of services behind this one do not count.
+var always = map[string]string{
+	"X-Content-Type-Options":       "nosniff",
+	"X-Frame-Options":              "DENY",
+	"Referrer-Policy":              "same-origin", // not no-referrer: browsers would send Origin: null with our own forms
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Permissions-Policy":           unused,
+	"Content-Security-Policy":      pageCSP,
+	"Cache-Control":                "no-store", // handlers that may be cached say so
+}
+
+const (
+	headerRequestID = "X-Request-Id"
+	headerTLS       = "Strict-Transport-Security"
+)
+
 // secure puts on what every answer has.
 func (s *Server) secure(h http.Header, id string) {
-	h.Set("X-Request-Id", id)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "same-origin") // not no-referrer: browsers would send Origin: null with our own forms
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Permissions-Policy", unused)
-	h.Set("Content-Security-Policy", pageCSP)
-	h.Set("Cache-Control", "no-store") // handlers that may be cached say so
+	h.Set(headerRequestID, id)
+	for name, value := range always {
+		h.Set(name, value)
+	}
 	if s.https() {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		h.Set(headerTLS, "max-age=31536000")
+	}
+}
+
+// unsecure takes off an answer of another service what this one says, who may read it included.
+func unsecure(h http.Header) {
+	for name := range h {
+		if _, ok := always[name]; ok || name == headerRequestID || name == headerTLS || strings.HasPrefix(name, "Access-Control-") {
+			h.Del(name)
+		}
 	}
 }
 

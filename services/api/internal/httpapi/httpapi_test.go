@@ -578,6 +578,10 @@ func TestTrap_O6_TheAddressIsNotWhatTheClientWrites(t *testing.T) {
 		{behind, "6.6.6.6, 9.9.9.9, 10.1.2.3", "9.9.9.9"},
 		{behind, "6.6.6.6, nonsense", "127.0.0.1"},
 		{behind, "", "127.0.0.1"},
+		{behind, "9.9.9.9:4711", "9.9.9.9"}, // as some load balancers write it
+		{behind, "[2001:DB8::1]:4711", "2001:db8::1"},
+		{behind, "2001:0db8:0:0::1", "2001:db8::1"},
+		{behind, "::ffff:9.9.9.9, ::ffff:10.1.2.3", "9.9.9.9"},
 	} {
 		got := c.house.ask("GET", "/auth/me", "where", "", "X-Forwarded-For: "+c.forwarded)
 		if want := "you are at " + c.want; got.problem(t).Detail != want {

@@ -9,9 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,6 +50,8 @@ type requestInfo struct {
 	cookie bool
 	// limited tells that the request was one too many.
 	limited bool
+	// unread is why the body could not be read to its end, where it was too long or too slow.
+	unread atomic.Pointer[error]
 	// failure is the cause of a problem that is not the client's, for the log.
 	failure error
 }
@@ -121,7 +126,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 	compressed := compressJSON(router)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		info := &requestInfo{id: r.Header.Get("X-Request-Id"), path: r.URL.Path, remote: s.clientIP(r), agent: r.UserAgent()}
+		info := &requestInfo{id: r.Header.Get(headerRequestID), path: r.URL.Path, remote: s.clientIP(r), agent: r.UserAgent()}
 		if !callersID.MatchString(info.id) {
 			info.id = rand.Text()
 		}
@@ -141,9 +146,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 				panic(http.ErrAbortHandler) // cut the connection: half an answer must not look whole
 			}
 		}()
-		if r.Body != nil {
-			r.Body = http.MaxBytesReader(rec, r.Body, s.bodyLimit(r))
-		}
+		s.boundBody(rec, r, info)
 		if s.cors(rec, r) {
 			return
 		}
@@ -226,36 +229,37 @@ func (s *Server) observe(r *http.Request, rec *recorder, info *requestInfo, took
 // clientIP is the address of the peer; where the peer is a configured proxy, the last address in
 // X-Forwarded-For that is not a proxy of ours. A header that the client writes itself is not believed.
 func (s *Server) clientIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
+	peer, ok := address(r.RemoteAddr)
+	if !ok {
+		return r.RemoteAddr
 	}
-	if !s.trusted(host) {
-		return host
+	if !s.trusted(peer) {
+		return peer.String()
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop := strings.TrimSpace(hops[i])
-		if net.ParseIP(hop) == nil {
+	for _, text := range slices.Backward(hops) {
+		hop, ok := address(strings.TrimSpace(text))
+		if !ok {
 			break
 		}
-		host = hop
+		peer = hop
 		if !s.trusted(hop) {
 			break
 		}
 	}
-	return host
+	return peer.String()
 }
 
-func (s *Server) trusted(host string) bool {
-	ip := net.ParseIP(host)
-	if ip == nil {
-		return false
+// address reads an IP address, with a port (some proxies send it) or without. An IPv4 address is the
+// same one however it is written.
+func address(text string) (netip.Addr, bool) {
+	if port, err := netip.ParseAddrPort(text); err == nil {
+		return port.Addr().Unmap().WithZone(""), true
 	}
-	for _, n := range s.proxies {
-		if n.Contains(ip) {
-			return true
-		}
-	}
-	return false
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	return addr.Unmap().WithZone(""), err == nil
+}
+
+func (s *Server) trusted(ip netip.Addr) bool {
+	return slices.ContainsFunc(s.proxies, func(n *net.IPNet) bool { return n.Contains(ip.AsSlice()) })
 }

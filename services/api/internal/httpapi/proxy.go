@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
@@ -16,13 +18,34 @@ func Proxy(target *url.URL, name string) http.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.SetXForwarded()
-			r.Out.Header.Set("X-Request-Id", requestID(r.In.Context()))
+			r.Out.Header.Set("X-Forwarded-For", infoOf(r.In.Context()).remote) // whose proxies are believed is known here
+			r.Out.Header.Set(headerRequestID, requestID(r.In.Context()))
 			dropCookie(r.Out, SessionCookie)
 		},
+		ModifyResponse: func(r *http.Response) error {
+			unsecure(r.Header)
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if failed := unsent(r); failed != nil {
+				writeProblem(w, r, failed)
+				return
+			}
 			writeProblem(w, r, fault.Wrap(err, fault.Unavailable, "%s does not answer; it may be starting", name))
 		},
 	}
+}
+
+// unsent tells why the client's request could not be passed on: it was too long, or did not arrive. A
+// request that stalls ends its context.
+func unsent(r *http.Request) error {
+	if unread := infoOf(r.Context()).unread.Load(); unread != nil && !errors.Is(*unread, os.ErrDeadlineExceeded) {
+		return *unread
+	}
+	if r.Context().Err() != nil {
+		return errStalled("the request did not arrive in time")
+	}
+	return nil
 }
 
 // dropCookie takes one cookie out of a request.

@@ -197,10 +197,7 @@ func unread(err error) error {
 	case errors.As(err, &known), errors.As(err, &tooLong), errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &Problem{
-			Type: problemKind, Title: titleOf(http.StatusRequestTimeout), Status: http.StatusRequestTimeout, Kind: fault.Invalid,
-			Detail: "the upload stalled and was given up: nothing was stored; send it again",
-		}
+		return errStalled("the upload stalled and was given up: nothing was stored; send it again")
 	case errors.Is(err, io.ErrUnexpectedEOF), strings.HasPrefix(err.Error(), "multipart:"), strings.HasPrefix(err.Error(), "mime:"), strings.HasPrefix(err.Error(), "malformed MIME"):
 		return fault.Wrap(err, fault.Invalid, "the form is malformed, or was cut before its end: nothing was stored; send it again")
 	}
