@@ -17,6 +17,7 @@ var publicRoutes = []string{
 	"GET /auth/oidc/:provider/callback", "GET /auth/oidc/:provider/login", "GET /auth/password/reset", "HEAD /auth/password/reset",
 	"GET /auth/password/setup", "HEAD /auth/password/setup", "GET /auth/ways", "GET /login", "HEAD /login", "GET /login/email", "HEAD /login/email",
 	"GET /login/password", "HEAD /login/password",
+	"GET /tokens", "HEAD /tokens", "GET /profile", "HEAD /profile", "GET /dashboard", "HEAD /dashboard", // lead to where they are now
 	"POST /auth/bootstrap", "POST /auth/device/code", "POST /auth/device/token", "POST /auth/email/send-link", "POST /auth/email/verify",
 	"POST /auth/email/verify/web", "POST /auth/password/login", "POST /auth/password/login/web", "POST /auth/password/reset",
 	"POST /auth/password/reset/confirm", "POST /auth/password/setup", "POST /auth/password/setup/confirm", "POST /auth/password/setup/request",

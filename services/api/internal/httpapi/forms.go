@@ -55,7 +55,12 @@ func (r reply) saying(err error) (reply, error) {
 
 // sentence writes the message of an error as a sentence of a page.
 func sentence(err error) string {
-	text := []rune(fault.Message(err))
+	message := fault.Message(err)
+	var p *Problem
+	if errors.As(err, &p) {
+		message = p.Detail
+	}
+	text := []rune(message)
 	if len(text) == 0 {
 		return ""
 	}

@@ -197,3 +197,28 @@ func TestPagesNeedNothingFromElsewhere(t *testing.T) {
 		t.Errorf("openapi.yaml: %v %v", doc["openapi"], err)
 	}
 }
+
+func TestAStrayedBrowserGetsAPageAndAProgramAProblem(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	const browser = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
+	for _, tc := range []struct {
+		method, path, accept, want string
+	}{
+		{"GET", "/nothing", browser, "text/html"},
+		{"GET", "/nothing", "Accept: */*", "application/problem+json"},
+		{"GET", "/api/nothing", browser, "application/problem+json"},
+		{"GET", "/auth/nothing", browser, "application/problem+json"},
+		{"POST", "/nothing", browser, "application/problem+json"},
+	} {
+		got := h.ask(tc.method, tc.path, "", "", tc.accept)
+		if got.status != 404 || !strings.HasPrefix(got.header.Get("Content-Type"), tc.want) || !strings.Contains(strings.ToLower(got.body), "there is nothing at this path") {
+			t.Errorf("%s %s %s: %d %s %.200s", tc.method, tc.path, tc.accept, got.status, got.header.Get("Content-Type"), got.body)
+		}
+	}
+	for from, to := range map[string]string{"/tokens": "/account#tokens", "/profile": "/account", "/dashboard": "/"} {
+		if got := h.ask("GET", from, "", "", browser); got.header.Get("Location") != to {
+			t.Errorf("%s leads to %q, want %q (%d)", from, got.header.Get("Location"), to, got.status)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -127,9 +129,25 @@ func (s *Server) startPage(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body) // the client may have left
 }
 
+// strayed tells whether a person with a browser is lost: they ask for a page that is none. Programs that ask
+// for what is not there get a problem, also where they take pages.
+func strayed(r *http.Request) bool {
+	if (r.Method != http.MethodGet && r.Method != http.MethodHead) || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return false
+	}
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	return !slices.Contains([]string{"api", "auth", "webhooks", "ws", "static"}, first)
+}
+
+// moved are the pages of the predecessor that people have bookmarked, and where they are now.
+var moved = map[string]string{"/tokens": accountPath + "#tokens", "/profile": accountPath, "/dashboard": "/"}
+
 // pageRoutes serves the documents.
 func (s *Server) pageRoutes() {
 	s.raw(Public, "/", http.HandlerFunc(s.startPage))
+	for from, to := range moved {
+		s.pageRoute(door{gate: Public}, from, func(context.Context, form) (reply, error) { return reply{to: to}, nil })
+	}
 	for _, path := range pagePaths {
 		s.raw(Public, path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.page[path].ServeHTTP(w, r)

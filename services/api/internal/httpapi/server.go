@@ -188,7 +188,7 @@ func New(c Config) (*Server, error) {
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) {
 		switch {
 		case c.Response().Committed:
-		case infoOf(c.Request().Context()).door.html:
+		case infoOf(c.Request().Context()).door.html, strayed(c.Request()):
 			s.writeFailure(c.Response(), c.Request(), err)
 		default:
 			writeProblem(c.Response(), c.Request(), err)

@@ -553,3 +553,16 @@ func TestPagesNeedNoScriptAndNameTheirFields(t *testing.T) {
 		}
 	}
 }
+
+func TestAPageOfAFailureSaysWhatFailed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	got := h.ask("POST", "/login/email", "", "email=ann%40example.com", "Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site")
+	if got.status != http.StatusForbidden || strings.Contains(got.body, "internal error") || !strings.Contains(got.body, "role=\"alert\"") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	got = h.ask("POST", "/login/email", "", "{}", "Sec-Fetch-Site: same-origin")
+	if got.status != http.StatusBadRequest || !strings.Contains(got.body, "This takes what a form of a page sends") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
