@@ -261,6 +261,7 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, f *Fault, next http.
 	for k, v := range rec.Header() {
 		w.Header()[k] = v
 	}
+	w.Header().Del("Content-Length")
 	switch {
 	case f.Body != "":
 		_, _ = w.Write([]byte(f.Body))

@@ -1,6 +1,7 @@
 package jiratest
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -75,8 +76,7 @@ func (b *buf) bool(v bool) {
 func appendString(b []byte, v string) []byte {
 	for i := range len(v) {
 		if c := v[i]; c < ' ' || c == '"' || c == '\\' || c > '~' {
-			q, _ := json.Marshal(v) //nolint:errchkjson // a string always has a JSON form
-			return append(b, q...)
+			return append(b, encode(v)...)
 		}
 	}
 	b = append(b, '"')
@@ -89,11 +89,18 @@ func marshal(v any) json.RawMessage {
 	if raw, ok := v.(json.RawMessage); ok {
 		return raw
 	}
-	out, err := json.Marshal(v)
-	if err != nil {
+	return encode(v)
+}
+
+// encode writes JSON without escaping what HTML would need, as Jira does.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		misuse("%T has no JSON form: %v", v, err)
 	}
-	return out
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 func itoa(v int64) string { return strconv.FormatInt(v, 10) }
