@@ -216,6 +216,9 @@ func (m *FieldMap) compile() error {
 // Fields gives the entries in effect, in the order of their columns.
 func (m FieldMap) Fields() []Field { return slices.Clone(m.fields) }
 
+// SprintField is the id of the field that tells the sprints of an issue.
+func (m FieldMap) SprintField() string { return m.sprint }
+
 // rules is raised whenever documents give other rows than before, so that what was made by older
 // rules is made again.
 const rules = 1

@@ -162,6 +162,16 @@ func (t *Tx) Entity(ctx context.Context, e Entity, synced int64) error {
 	return t.exec(ctx, "INSERT OR REPLACE INTO entities VALUES (?, ?, ?, ?, ?)", e.Kind, e.ID, e.Attrs, synced, seq)
 }
 
+// Renew keeps what is known of an entity where it is listed already.
+func (t *Tx) Renew(ctx context.Context, e Entity, synced int64) error {
+	var listed bool
+	err := t.tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM entities WHERE kind = ? AND id = ?)", e.Kind, e.ID).Scan(&listed)
+	if err != nil || !listed {
+		return unreadable(err)
+	}
+	return t.Entity(ctx, e, synced)
+}
+
 func (t *Tx) unsight(ctx context.Context, issue int64, e Entity) error {
 	if err := t.exec(ctx, "DELETE FROM sightings WHERE issue = ? AND kind = ? AND id = ?", issue, e.Kind, e.ID); err != nil {
 		return err

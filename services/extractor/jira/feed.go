@@ -1,0 +1,399 @@
+package jira
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/extract"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/jira"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/cloud"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
+)
+
+// Batches of webhooks: few enough that the first does not wait for the last, many enough that a burst
+// is not one change of the store each.
+const (
+	batchCount = 256
+	batchWait  = 30 * time.Millisecond
+	stopBudget = 10 * time.Second
+	// fetchPatience is how long a batch waits for Jira, before what webhooks say themselves is kept for the
+	// time being and the issues are fetched later.
+	fetchPatience = 10 * time.Second
+)
+
+// feed takes in what Jira pushes to one site, and has it published.
+type feed struct {
+	*site
+	fold *folder
+}
+
+// feed runs until ctx ends. What it acknowledges to the bus is on the disk.
+func (s *site) feed(ctx context.Context, bus *event.Bus, run extract.FeedRun) error {
+	f := &feed{site: s, fold: newFolder(s, run)}
+	var work sync.WaitGroup
+	defer work.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sub, err := event.ConsumeBatch(context.WithoutCancel(ctx), bus, event.JiraReceived,
+		event.Consumer{Name: name, Source: s.name}, event.Batch{MaxCount: batchCount, MaxWait: batchWait}, f.received)
+	if err != nil {
+		return err
+	}
+	work.Go(func() { f.fold.loop(ctx) })
+	if s.client != nil {
+		work.Go(func() { f.refetches(ctx) })
+	}
+	<-ctx.Done()
+	return event.StopAll(stopBudget, sub)
+}
+
+// want is what a batch wants to know of one issue.
+type want struct {
+	ref    string // its id where that is known, else its key
+	events []jira.Event
+	at     []time.Time // when each was received
+	gone   *deletion
+
+	doc     cloud.Document
+	fetched bool
+	err     error
+}
+
+// received takes in a batch of webhooks. It fails only where the store cannot be written, or the service
+// stops: whatever is wrong with one webhook, or with fetching one issue, holds up no other.
+func (f *feed) received(ctx context.Context, batch []event.Event[*agnesv1.JiraReceived]) error {
+	wants, sprints, bad, err := f.gather(ctx, batch)
+	if err != nil {
+		return err
+	}
+	f.fold.more(len(batch) == batchCount)
+	fetching, cancel := context.WithTimeout(ctx, fetchPatience)
+	f.fetch(fetching, wants)
+	cancel()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err = f.store.Write(ctx, func(tx *store.Tx) error {
+		for _, b := range bad {
+			if err := f.setAsideIn(ctx, tx, b.aside, b.err); err != nil {
+				return err
+			}
+		}
+		for _, w := range wants {
+			if err := f.take(ctx, tx, w); err != nil {
+				return err
+			}
+		}
+		for _, e := range sprints {
+			if err := f.sprint(ctx, tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	f.fold.wake()
+	return nil
+}
+
+// unusable is a webhook that says nothing that can be used.
+type unusable struct {
+	aside
+	err error
+}
+
+// gather reads the webhooks of a batch and brings those of one issue together, in the order in which
+// they came.
+func (f *feed) gather(ctx context.Context, batch []event.Event[*agnesv1.JiraReceived]) (wants []*want, sprints []jira.Event, bad []unusable, err error) {
+	byRef := map[string]*want{}
+	for _, b := range batch {
+		body, at := b.Payload.GetBody(), b.Time
+		if t := b.Payload.GetReceivedAt(); t.IsValid() {
+			at = t.AsTime()
+		}
+		e, err := jira.ParseEvent(body)
+		if err != nil {
+			bad = append(bad, unusable{aside{key: b.ID, origin: originWebhook, body: body}, fault.Wrap(err, fault.Invalid, "the webhook cannot be read: %s", err)})
+			continue
+		}
+		if e.Kind == jira.KindSprint {
+			sprints = append(sprints, e)
+			continue
+		}
+		for i, r := range e.Issues() {
+			ref, err := f.refOf(ctx, r)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			w := byRef[ref]
+			if w == nil {
+				w = &want{ref: ref}
+				byRef[ref] = w
+				wants = append(wants, w)
+			}
+			if i > 0 {
+				continue // the other end of a link: its issue is not in the event
+			}
+			w.events, w.at = append(w.events, e), append(w.at, at)
+			if e.Kind == jira.KindIssueDeleted {
+				w.gone = goneBy(e, ref, at)
+			}
+		}
+	}
+	return wants, sprints, bad, nil
+}
+
+func goneBy(e jira.Event, ref string, at time.Time) *deletion {
+	id, err := strconv.ParseInt(ref, 10, 64)
+	if err != nil {
+		return nil // its number is not known, so nothing is kept of it
+	}
+	return &deletion{id: id, key: e.IssueKey, at: e.Timestamp, seen: at, issue: e.Issue}
+}
+
+// refOf names an issue by its number, where that is known.
+func (f *feed) refOf(ctx context.Context, r jira.Ref) (string, error) {
+	if r.ID != "" {
+		return r.ID, nil
+	}
+	d, found, err := f.store.ByKey(ctx, r.Key)
+	if err != nil || !found {
+		return r.Key, err
+	}
+	return strconv.FormatInt(d.ID, 10), nil
+}
+
+// fewIssues are fetched one by one, which takes the shortest and tells the most; more at once.
+const fewIssues = 24
+
+// fetch asks Jira for the issues of a batch.
+func (f *feed) fetch(ctx context.Context, wants []*want) {
+	if f.client == nil {
+		return
+	}
+	byRef := map[string]*want{}
+	var refs []string
+	for _, w := range wants {
+		if w.gone == nil {
+			byRef[w.ref] = w
+			refs = append(refs, w.ref)
+		}
+	}
+	var calls sync.WaitGroup
+	if len(refs) <= fewIssues {
+		for _, w := range byRef {
+			calls.Go(func() { w.doc, w.err = f.client.Fetch(ctx, w.ref); w.fetched = w.err == nil })
+		}
+		calls.Wait()
+		return
+	}
+	for part := range slices.Chunk(refs, fewIssues*2) {
+		calls.Go(func() { f.fetchMany(ctx, part, byRef) })
+	}
+	calls.Wait()
+}
+
+func (f *feed) fetchMany(ctx context.Context, refs []string, wants map[string]*want) {
+	bulk, err := f.client.BulkFetch(ctx, refs)
+	for _, ref := range refs {
+		w := wants[ref]
+		w.err = err
+		if err == nil {
+			w.err = fault.New(fault.NotFound, "Jira does not find the issue %s", ref)
+		}
+	}
+	for _, d := range bulk.Documents {
+		for _, ref := range []string{d.ID, d.Key} {
+			if w := wants[ref]; w != nil {
+				w.doc, w.fetched, w.err = d, true, nil
+			}
+		}
+	}
+	for ref, err := range bulk.Failed {
+		if w := wants[ref]; w != nil {
+			w.err = err
+		}
+	}
+}
+
+// take keeps what a batch tells of an issue.
+func (f *feed) take(ctx context.Context, tx *store.Tx, w *want) error {
+	if w.gone != nil {
+		if err := f.remove(ctx, tx, *w.gone); err != nil {
+			return err
+		}
+		return tx.Refetched(ctx, w.ref, w.gone.key)
+	}
+	if w.fetched {
+		if err := f.merge(ctx, tx, incoming{doc: w.doc, fetched: true}); err != nil {
+			return err
+		}
+		if w.doc.Problem != nil {
+			return f.refetch(ctx, tx, w.doc.ID, w.doc.Problem, false)
+		}
+		return tx.Refetched(ctx, w.ref, w.doc.ID, w.doc.Key)
+	}
+	if fault.Is(w.err, fault.NotFound) {
+		// Jira does not show it: it is gone, and a webhook will say so, or a complete enumeration.
+		return tx.Refetched(ctx, w.ref)
+	}
+	for i, e := range w.events {
+		if err := f.told(ctx, tx, e, w.at[i]); err != nil {
+			return err
+		}
+	}
+	if f.client == nil {
+		return nil
+	}
+	return f.refetch(ctx, tx, w.ref, w.err, false)
+}
+
+// told keeps what a webhook itself says, where Jira cannot be asked.
+func (f *feed) told(ctx context.Context, tx *store.Tx, e jira.Event, at time.Time) error {
+	if len(e.Issue) == 0 {
+		return f.patch(ctx, tx, e, at)
+	}
+	doc, err := cloud.Assemble(e.Issue, at)
+	if err != nil { // an extract of an issue
+		return f.patch(ctx, tx, e, at)
+	}
+	if doc.JSON, err = withHistory(doc.JSON, e); err != nil {
+		return f.setAsideIn(ctx, tx, aside{issue: e.IssueID, key: e.IssueKey, origin: originWebhook, body: e.Issue}, err)
+	}
+	if err := f.merge(ctx, tx, incoming{doc: doc}); err != nil {
+		return err
+	}
+	return f.patch(ctx, tx, e, at)
+}
+
+// refetch notes that an issue is to be fetched later, and why; again tells that this was such a try.
+func (f *feed) refetch(ctx context.Context, tx *store.Tx, ref string, reason error, again bool) error {
+	text := "not fetched yet"
+	if reason != nil {
+		text = fault.Message(reason)
+	}
+	pause := max(fault.RetryAfter(reason), time.Second)
+	return tx.Refetch(ctx, store.Refetch{Ref: ref, Since: f.now(), Reason: text}, f.now().Add(pause), again)
+}
+
+// sprint keeps what a webhook says of a sprint that issues name. One that none names is not listed.
+func (f *feed) sprint(ctx context.Context, tx *store.Tx, e jira.Event) error {
+	if e.Name == jira.SprintDeleted {
+		return tx.Forget(ctx, store.Entity{Kind: store.KindSprint, ID: e.SprintID})
+	}
+	row, err := f.sprintEntity(e.Entity)
+	if err != nil || row == nil {
+		return f.setAsideIn(ctx, tx, aside{key: "sprint " + e.SprintID, origin: originWebhook, body: e.Entity}, errors.Join(err, fault.New(fault.Invalid, "the sprint cannot be read")))
+	}
+	return tx.Renew(ctx, *row, f.now().UnixMicro())
+}
+
+// Pauses between tries to fetch an issue.
+const (
+	refetchMin   = 2 * time.Second
+	refetchMax   = time.Hour
+	refetchBatch = 50
+	refetchIdle  = 15 * time.Second
+)
+
+// refetches fetches what could not be fetched when a webhook asked for it, until it can.
+func (f *feed) refetches(ctx context.Context) {
+	for ctx.Err() == nil {
+		due, next, err := f.store.DueRefetches(ctx, f.now(), refetchBatch)
+		if err == nil {
+			err = f.refetchAll(ctx, due)
+		}
+		if err != nil && ctx.Err() == nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("issues that could not be fetched were not tried again")
+		}
+		pause := refetchIdle
+		if err == nil && !next.IsZero() {
+			pause = min(pause, max(next.Sub(f.now()), refetchMin))
+		}
+		if len(due) == refetchBatch && err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (f *feed) refetchAll(ctx context.Context, due []store.Refetch) error {
+	background := f.client.Background()
+	for _, r := range due {
+		doc, err := background.Fetch(ctx, r.Ref)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = f.store.Write(ctx, func(tx *store.Tx) error {
+			switch {
+			case fault.Is(err, fault.NotFound):
+				return tx.Refetched(ctx, r.Ref)
+			case err == nil:
+				if err := f.merge(ctx, tx, incoming{doc: doc, fetched: true}); err != nil {
+					return err
+				}
+				if doc.Problem == nil {
+					return tx.Refetched(ctx, r.Ref, doc.ID, doc.Key)
+				}
+			}
+			why := err
+			if why == nil {
+				why = doc.Problem
+			}
+			pause := min(refetchMin<<min(r.Attempts, 12), refetchMax)
+			return tx.Refetch(ctx, store.Refetch{Ref: r.Ref, Since: r.Since, Reason: fault.Message(why)}, f.now().Add(max(pause, fault.RetryAfter(why))), true)
+		})
+		if err != nil {
+			return err
+		}
+		f.fold.wake()
+	}
+	return nil
+}
+
+// withHistory adds what an event changed to the changelog of the document that it brought.
+func withHistory(doc []byte, e jira.Event) ([]byte, error) {
+	if len(e.Changelog) == 0 {
+		return doc, nil
+	}
+	var entry, whole map[string]json.RawMessage
+	if json.Unmarshal(e.Changelog, &entry) != nil || len(entry["id"]) == 0 {
+		return doc, nil
+	}
+	if err := json.Unmarshal(doc, &whole); err != nil {
+		return nil, fault.Wrap(err, fault.Permanent, "the issue is no JSON object")
+	}
+	if len(e.User) > 0 {
+		entry["author"] = e.User
+	}
+	if !e.Timestamp.IsZero() {
+		created, err := json.Marshal(e.Timestamp.UTC().Format("2006-01-02T15:04:05.000-0700"))
+		if err != nil {
+			return nil, err
+		}
+		entry["created"] = created
+	}
+	history, err := marshal([]any{entry})
+	if err != nil {
+		return nil, err
+	}
+	if _, found := whole["_changelog"]; !found {
+		whole["_changelog"] = history
+	}
+	return marshal(whole)
+}

@@ -1,0 +1,143 @@
+package jira
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/pkg/extract"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+)
+
+const (
+	// patience is how long changes wait for more while a burst comes in: each month and table is then
+	// written a few times, not once per batch.
+	patience = 3 * time.Second
+	// foldRetry is the pause after a run that failed, doubling up to foldRetryMax.
+	foldRetry    = time.Second
+	foldRetryMax = time.Minute
+	pruneEvery   = 10 * time.Minute
+)
+
+// folder has changes of the store published: one run at a time, each with all changes so far.
+type folder struct {
+	site *site
+	run  extract.FeedRun
+
+	changed chan struct{}
+	calm    chan struct{} // told when a burst ends
+
+	mu    sync.Mutex
+	burst bool
+}
+
+func newFolder(s *site, run extract.FeedRun) *folder {
+	f := &folder{site: s, run: run, changed: make(chan struct{}, 1), calm: make(chan struct{}, 1)}
+	f.wake() // what was taken in and not published before the last stop
+	return f
+}
+
+// wake tells that the store changed.
+func (f *folder) wake() { signal(f.changed) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// more tells whether more changes are about to come at once.
+func (f *folder) more(burst bool) {
+	f.mu.Lock()
+	ended := f.burst && !burst
+	f.burst = burst
+	f.mu.Unlock()
+	if ended {
+		signal(f.calm)
+	}
+}
+
+func (f *folder) bursting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.burst
+}
+
+// loop publishes until ctx ends.
+func (f *folder) loop(ctx context.Context) {
+	pause := foldRetry
+	var folded int64 = -1
+	var pruned time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.changed:
+		}
+		if !f.await(ctx) {
+			return
+		}
+		upto, err := f.site.store.Seq(ctx)
+		if err == nil && upto != folded {
+			var ready *agnesv1.ExtractReady
+			if ready, err = f.run(ctx); err == nil {
+				err = failure(ready)
+			}
+			if err == nil {
+				folded = upto
+			}
+		}
+		if err == nil && time.Since(pruned) > pruneEvery {
+			pruned = time.Now()
+			err = f.site.store.Prune(ctx)
+		}
+		if err == nil {
+			pause = foldRetry
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		zerolog.Ctx(ctx).Warn().Err(err).Dur("pause", pause).Msg("changes of Jira are kept, but not published yet")
+		f.wake()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, foldRetryMax)
+	}
+}
+
+// failure tells of a table that was not brought up to date: it stands as it was, and is tried again.
+func failure(ready *agnesv1.ExtractReady) error {
+	for _, o := range ready.GetTables() {
+		if o.GetOutcome() == extract.OutcomeFailed {
+			return fault.New(fault.Kind(o.GetErrorKind()), "the table %s: %s", o.GetTable(), o.GetError())
+		}
+	}
+	return nil
+}
+
+// await waits for the end of a burst, but not for ever.
+func (f *folder) await(ctx context.Context) bool {
+	if !f.bursting() {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for f.bursting() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-f.calm:
+		}
+	}
+	return ctx.Err() == nil
+}

@@ -1,0 +1,325 @@
+package jira
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/extract"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/rows"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
+)
+
+// source is a site during one run.
+type source struct {
+	site  *site
+	upto  int64 // the last change that the run includes
+	stage *stage
+}
+
+// Discover lists the tables, which every site has.
+func (s *source) Discover(context.Context) ([]extract.DiscoveredTable, error) {
+	var found []extract.DiscoveredTable
+	for _, name := range names(s.site.tables) {
+		t := s.site.tables[name]
+		found = append(found, extract.DiscoveredTable{
+			Name: name, SourceTable: name, Description: t.Description, Columns: t.Columns, Rows: -1, SizeBytes: -1,
+		})
+	}
+	return found, nil
+}
+
+// Close removes what the run staged.
+func (s *source) Close() error { return s.stage.close() }
+
+// token is what a table remembers of the version that stands.
+type token struct {
+	// Seq is the last change that it includes.
+	Seq int64 `json:"seq"`
+	// Layout is what its rows were made by: the field map, and the rules of this version of Agnes.
+	Layout string `json:"layout"`
+	// Months are those of its parts, in order; "" is that of a part without rows.
+	Months []string `json:"months,omitempty"`
+}
+
+// catchUp is how many changes a table that has none of them lags behind before its token is moved on, so
+// that what it stands at is remembered by the store.
+const catchUp = 10_000
+
+// Extract brings a table up to the last change: parts of months in which nothing changed are kept.
+func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract.TableWriter) error {
+	name := spec.SourceTable
+	if name == "" {
+		name = spec.Name
+	}
+	t, found := s.site.tables[name]
+	if !found {
+		return fault.New(fault.NotFound, "Jira has no table %q: there are %s", name, strings.Join(names(s.site.tables), ", "))
+	}
+	w.SetDescription(t.Description)
+	last, usable := s.last(spec)
+	if t.entities != 0 {
+		return s.entities(ctx, t, last, usable, w)
+	}
+	p := plan{source: s, table: t, w: w, spec: spec, last: last}
+	touched, known, err := s.site.store.Since(ctx, t.bit, last.Seq, s.upto)
+	if err != nil {
+		return err
+	}
+	if !usable || !known {
+		return p.all(ctx)
+	}
+	if len(touched) == 0 && s.upto-last.Seq < catchUp {
+		return extract.ErrUnchanged
+	}
+	return p.some(ctx, touched)
+}
+
+// last reads the token of what stands; usable tells whether its parts can be built on.
+func (s *source) last(spec extract.TableSpec) (last token, usable bool) {
+	if spec.Previous == nil || json.Unmarshal([]byte(spec.Token), &last) != nil {
+		return token{}, false
+	}
+	return last, last.Layout == s.site.layout && len(last.Months) == len(spec.Previous.Files)
+}
+
+// plan is the writing of one table whose rows belong to issues.
+type plan struct {
+	*source
+	table table
+	w     *extract.TableWriter
+	spec  extract.TableSpec
+	last  token
+	next  token
+}
+
+// all writes every month anew.
+func (p *plan) all(ctx context.Context) error {
+	months, err := p.site.store.Months(ctx)
+	if err != nil {
+		return err
+	}
+	for i, month := range months {
+		file, err := p.stage.month(ctx, p.table, month)
+		if err != nil {
+			return err
+		}
+		if err := p.write(ctx, month, selectFile(p.table, file)); err != nil {
+			return err
+		}
+		p.w.Progress(int64(i+1), 0, int64(len(months)))
+	}
+	return p.done(ctx)
+}
+
+// some writes the months in which issues changed, and keeps the others.
+func (p *plan) some(ctx context.Context, touched store.Touched) error {
+	standing := map[string]int{}
+	for i, month := range p.last.Months {
+		standing[month] = i
+	}
+	months := slices.Collect(maps.Keys(standing))
+	for month := range touched {
+		if _, found := standing[month]; !found {
+			months = append(months, month)
+		}
+	}
+	slices.Sort(months)
+	for _, month := range months {
+		at, stands := standing[month]
+		ids := touched[month]
+		if len(ids) == 0 {
+			if month == "" {
+				continue // that of an empty table
+			}
+			if err := p.w.KeepPart(at); err != nil {
+				return err
+			}
+			p.next.Months = append(p.next.Months, month)
+			continue
+		}
+		previous := ""
+		if stands {
+			previous = p.spec.Previous.Files[at]
+		}
+		if err := p.month(ctx, month, ids, previous); err != nil {
+			return err
+		}
+	}
+	return p.done(ctx)
+}
+
+// month writes the part of a month: the rows of issues that did not change from the part that stands,
+// and those of the others from their documents.
+func (p *plan) month(ctx context.Context, month string, ids []int64, previous string) error {
+	fresh, err := p.stage.rowsOf(ctx, p.table, ids)
+	if err != nil {
+		return err
+	}
+	// A document that belongs to another month by now has its rows there.
+	fresh = slices.DeleteFunc(slices.Clone(fresh), func(row []any) bool { return !p.inMonth(row, month) })
+	var from []string
+	if previous != "" {
+		texts := make([]string, len(ids))
+		for i, id := range ids {
+			texts[i] = strconv.FormatInt(id, 10)
+		}
+		from = append(from, selectColumns(p.table.Columns)+" FROM read_parquet("+lake.QuoteLiteral(globless(previous))+") WHERE "+
+			lake.QuoteIdent(rows.IssueIDColumn)+" NOT IN ("+quoteAll(texts)+")")
+	}
+	if len(fresh) > 0 {
+		scratch, err := p.w.ScratchDir()
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(scratch, month+".ndjson")
+		out, err := newRowFile(file, p.table.Columns)
+		if err != nil {
+			return err
+		}
+		err = out.write(fresh...)
+		written, cerr := out.close()
+		if err = errors.Join(err, cerr); err != nil {
+			return err
+		}
+		from = append(from, selectFile(p.table, written))
+	}
+	if len(from) == 0 {
+		return nil
+	}
+	return p.write(ctx, month, strings.Join(from, " UNION ALL "))
+}
+
+// inMonth tells whether a row belongs to a month now.
+func (p *plan) inMonth(row []any, month string) bool {
+	id, _ := row[position(p.table.Columns, rows.IssueIDColumn)].(string)
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return true
+	}
+	p.stage.mu.Lock()
+	defer p.stage.mu.Unlock()
+	flat := p.stage.issues[n]
+	return flat == nil || flat.Month == month
+}
+
+func (p *plan) write(ctx context.Context, month, query string) error {
+	n, err := p.w.WritePart(ctx, query+" ORDER BY "+orderBy(p.table), p.table.width)
+	if n > 0 {
+		p.next.Months = append(p.next.Months, month)
+	}
+	return err
+}
+
+// done completes the table: without any row it has one part that says its columns.
+func (p *plan) done(ctx context.Context) error {
+	if len(p.next.Months) == 0 {
+		if _, err := p.w.WritePart(ctx, selectNothing(p.table.Columns), p.table.width); err != nil {
+			return err
+		}
+		p.next.Months = []string{""}
+	}
+	p.next.Seq, p.next.Layout = p.upto, p.site.layout
+	return setToken(p.w, p.next)
+}
+
+func setToken(w *extract.TableWriter, t token) error {
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("remember what a table includes: %w", err)
+	}
+	w.SetToken(string(raw))
+	return nil
+}
+
+// entities writes a table that lists what issues name, whole: it is small.
+func (s *source) entities(ctx context.Context, t table, last token, usable bool, w *extract.TableWriter) (err error) {
+	changed, err := s.site.store.EntitiesChanged(ctx, t.entities)
+	if err != nil {
+		return err
+	}
+	if usable && changed <= last.Seq {
+		return extract.ErrUnchanged
+	}
+	scratch, err := w.ScratchDir()
+	if err != nil {
+		return err
+	}
+	out, err := newRowFile(filepath.Join(scratch, "entities.ndjson"), t.Columns)
+	if err != nil {
+		return err
+	}
+	query := selectNothing(t.Columns)
+	err = s.site.store.Entities(ctx, t.entities, func(e store.Entity) error { return out.writeLine(e.Attrs) })
+	written, cerr := out.close()
+	if err = errors.Join(err, cerr); err != nil {
+		return err
+	}
+	if written.longest > 0 {
+		query = selectFile(t, written) + " ORDER BY " + orderBy(t)
+	}
+	if _, err := w.WritePart(ctx, query, t.width); err != nil {
+		return err
+	}
+	// Changes of entities that came since belong to the next run: they have later numbers.
+	return setToken(w, token{Seq: changed, Layout: s.site.layout, Months: []string{""}})
+}
+
+func selectColumns(columns []catalog.Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = lake.QuoteIdent(c.Name)
+	}
+	return "SELECT " + strings.Join(list, ", ")
+}
+
+// leastObject is the least that DuckDB's buffer for a line of JSON holds, in bytes.
+const leastObject = 256 << 10
+
+func selectFile(t table, file staged) string {
+	fields := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		fields[i] = lake.QuoteLiteral(c.Name) + ": " + lake.QuoteLiteral(c.Type)
+	}
+	return selectColumns(t.Columns) + " FROM read_json(" + lake.QuoteLiteral(globless(file.path)) + ", format = 'newline_delimited', maximum_object_size = " +
+		strconv.Itoa(max(file.longest, leastObject)) + ", columns = {" + strings.Join(fields, ", ") + "})"
+}
+
+// selectNothing is a query with the columns and no rows.
+func selectNothing(columns []catalog.Column) string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = "CAST(NULL AS " + c.Type + ") AS " + lake.QuoteIdent(c.Name)
+	}
+	return "SELECT " + strings.Join(list, ", ") + " WHERE false"
+}
+
+func orderBy(t table) string {
+	terms := make([]string, len(t.OrderBy))
+	for i, name := range t.OrderBy {
+		terms[i] = lake.QuoteIdent(name) + " ASC NULLS LAST"
+	}
+	return strings.Join(terms, ", ")
+}
+
+func quoteAll(texts []string) string {
+	out := make([]string, len(texts))
+	for i, t := range texts {
+		out[i] = lake.QuoteLiteral(t)
+	}
+	return strings.Join(out, ", ")
+}
+
+// globless is a path as DuckDB's readers take it: a pattern that only the path itself matches.
+func globless(path string) string {
+	return strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(path)
+}
