@@ -58,6 +58,28 @@ func Discover(source string) Method[*agnesv1.DiscoverRequest, *agnesv1.DiscoverR
 	return Method[*agnesv1.DiscoverRequest, *agnesv1.DiscoverResponse]{"discover." + Token(source)}
 }
 
+// What the extractor of a site of Jira answers; the source is that site.
+
+// JiraStatus asks how a site is.
+func JiraStatus(source string) Method[*agnesv1.JiraStatusRequest, *agnesv1.JiraStatusResponse] {
+	return Method[*agnesv1.JiraStatusRequest, *agnesv1.JiraStatusResponse]{"jira.status." + Token(source)}
+}
+
+// JiraTask asks for a long task.
+func JiraTask(source string) Method[*agnesv1.JiraTaskRequest, *agnesv1.JiraTaskResponse] {
+	return Method[*agnesv1.JiraTaskRequest, *agnesv1.JiraTaskResponse]{"jira.task." + Token(source)}
+}
+
+// JiraSetAside asks for what could not be taken in.
+func JiraSetAside(source string) Method[*agnesv1.JiraSetAsideRequest, *agnesv1.JiraSetAsideResponse] {
+	return Method[*agnesv1.JiraSetAsideRequest, *agnesv1.JiraSetAsideResponse]{"jira.set-aside." + Token(source)}
+}
+
+// JiraFields asks which fields a site has.
+func JiraFields(source string) Method[*agnesv1.JiraFieldsRequest, *agnesv1.JiraFieldsResponse] {
+	return Method[*agnesv1.JiraFieldsRequest, *agnesv1.JiraFieldsResponse]{"jira.fields." + Token(source)}
+}
+
 // Name is the kind's stable name, such as "extract.ready".
 func (k Kind[M]) Name() string { return k.name }
 
