@@ -143,6 +143,50 @@ func TestTrap_P1_WhatIsPrivateStaysPrivateUnderAnotherName(t *testing.T) {
 	}
 }
 
+func TestTrap_P6_AProfileIsThatOfItsOwnTable(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	ann, _ := s.analyst("ann@example.com")
+	register := func(name string, public bool) {
+		t.Helper()
+		s.ask("POST", "/api/admin/register-table", s.admin, map[string]any{"name": name, "source": "shop", "is_public": public}).into(t, &struct{}{})
+	}
+	profiled := func(source, table string) {
+		t.Helper()
+		s.profile(source, table, "h")
+		s.eventually("the profile of "+table, func() error {
+			if got := s.ask("GET", "/api/catalog/profile/"+source+"."+table, s.admin, nil); got.status != 200 {
+				return errors.New(got.body)
+			}
+			return nil
+		})
+	}
+	unseen := func(table, why string) {
+		t.Helper()
+		if got := s.ask("GET", "/api/catalog/profile/"+table, ann, nil); got.status != 404 {
+			t.Errorf("%s: %s", why, got.body)
+		}
+	}
+
+	register("old.leads", true) // nobody knows of a source old yet
+	s.publish("old", content{"leads", []string{"SELECT 1 AS id"}})
+	s.published("leads", 1)
+	profiled("old", "leads")
+	s.publish("shop", content{"old.leads", []string{"SELECT 1 AS id"}})
+	s.published("old.leads", 1)
+	unseen("old.leads", "the id of a public table is the name of a hidden one")
+
+	register("salaries", false)
+	s.publish("shop", content{"salaries", []string{"SELECT 1 AS id"}})
+	s.published("salaries", 1)
+	profiled("shop", "salaries")
+	if got := s.ask("DELETE", "/api/admin/registry/salaries", s.admin, nil); got.status != 204 {
+		t.Fatal(got.body)
+	}
+	register("salaries", true)
+	unseen("salaries", "a public table shows the profile of a removed private one")
+}
+
 func TestGrantsAreForWhatExists(t *testing.T) {
 	t.Parallel()
 	s, _, annID := withTables(t)
@@ -197,6 +241,34 @@ func TestGrantsAreForWhatExists(t *testing.T) {
 	s.ask("GET", "/api/admin/access/"+annID, s.admin, nil).into(t, &report)
 	if report.Role != "analyst" || report.Count != 1 || report.Tables[0].ID != "open" || !slices.Equal(report.Tables[0].Because, []string{"public"}) {
 		t.Errorf("ann's access: %+v", report)
+	}
+}
+
+// A client of the predecessor tells what went wrong by these.
+func TestUsersAreRefusedAsByThePredecessor(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	var made struct{ ID, Name string }
+	s.ask("POST", "/api/users", s.admin, map[string]any{"email": "ann@example.com"}).into(t, &made)
+	if made.Name != "ann" {
+		t.Errorf("a user without a name is called %q", made.Name)
+	}
+	for _, c := range []struct {
+		method, path string
+		body         map[string]any
+		status       int
+	}{
+		{"PATCH", made.ID, map[string]any{"role": "root"}, 400},
+		{"PATCH", "nobody", map[string]any{"role": "admin"}, 404},
+		{"PATCH", made.ID, map[string]any{"role": "km_admin", "more": 1}, 200},
+		{"POST", made.ID + "/set-password", map[string]any{"password": "short"}, 400},
+		{"POST", made.ID + "/set-password", map[string]any{"password": "long enough"}, 204},
+		{"GET", made.ID, nil, 200},
+		{"GET", "nobody", nil, 404},
+	} {
+		if got := s.ask(c.method, "/api/users/"+c.path, s.admin, c.body); got.status != c.status {
+			t.Errorf("%s %s %v: %d %s", c.method, c.path, c.body, got.status, got.body)
+		}
 	}
 }
 

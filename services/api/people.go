@@ -126,6 +126,12 @@ func (p people) Users(ctx context.Context) ([]httpapi.UserView, error) {
 	return views, err
 }
 
+// User gives one.
+func (p people) User(ctx context.Context, id string) (httpapi.UserView, error) {
+	u, err := p.Service.User(ctx, id)
+	return userView(u), err
+}
+
 // CreateUser adds one.
 func (p people) CreateUser(ctx context.Context, _ httpapi.Caller, n httpapi.NewUser) (httpapi.UserView, error) {
 	u, err := p.Service.CreateUser(ctx, identity.NewUser{Email: n.Email, Name: n.Name, Role: n.Role, Password: n.Password})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/event"
@@ -60,10 +61,14 @@ func profileOf(e event.Event[*agnesv1.TableProfiled]) (key string, p state.Profi
 }
 
 // Profile gives the newest profile of a table; fault.NotFound where it was never profiled. The answer
-// says whether it is that of the content as it stands.
+// says whether it is that of the content as it stands. One from before the table was registered may be
+// that of a removed table of its name, with rules of its own: it is given only for the same content.
 func (p profiles) Profile(ctx context.Context, t *published.Table) (json.RawMessage, error) {
-	// A predecessor kept them by the id of the registry.
-	for _, key := range []string{t.Qualified(), t.ID} {
+	keys := []string{t.Qualified()}
+	if !strings.Contains(t.ID, ".") {
+		keys = append(keys, t.ID) // a predecessor kept them so; with a dot it may be another table's name
+	}
+	for _, key := range keys {
 		found, err := p.state.Profiles.Get(ctx, key)
 		if fault.Is(err, fault.NotFound) {
 			continue
@@ -71,18 +76,24 @@ func (p profiles) Profile(ctx context.Context, t *published.Table) (json.RawMess
 		if err != nil {
 			return nil, err
 		}
-		return dressed(found, t)
+		profile, current, err := dressed(found, t)
+		if err == nil && !current && t.Registered != nil && found.ProfiledAt.Before(t.Registered.RegisteredAt) {
+			break
+		}
+		return profile, err
 	}
 	return nil, fault.New(fault.NotFound, "table %q was not profiled yet", t.ID)
 }
 
-func dressed(found state.Profile, t *published.Table) (json.RawMessage, error) {
+func dressed(found state.Profile, t *published.Table) (raw json.RawMessage, current bool, err error) {
 	profile := map[string]any{}
 	if err := json.Unmarshal(found.JSON, &profile); err != nil {
-		return nil, fmt.Errorf("read the profile of %s: %w", t.ID, err)
+		return nil, false, fmt.Errorf("read the profile of %s: %w", t.ID, err)
 	}
 	hash, _ := profile["hash"].(string)
-	profile["table_id"], profile["current"] = t.ID, hash == t.Fingerprint
+	current = hash == t.Fingerprint
+	profile["table_id"], profile["current"] = t.ID, current
 	profile["profiled_at"] = found.ProfiledAt.UTC()
-	return json.Marshal(profile)
+	raw, err = json.Marshal(profile)
+	return raw, current, err
 }

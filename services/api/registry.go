@@ -38,7 +38,7 @@ func (r *registry) refresh(ctx context.Context) error {
 	for i, t := range rows {
 		known[i] = published.Registered{
 			ID: t.ID, Source: t.Source, Name: t.Name, Description: t.Description, SourceType: t.SourceType,
-			SyncStrategy: t.SyncStrategy, Bucket: t.Bucket, Public: t.IsPublic,
+			SyncStrategy: t.SyncStrategy, Bucket: t.Bucket, Public: t.IsPublic, RegisteredAt: t.RegisteredAt,
 		}
 	}
 	r.published.SetRegistry(known)

@@ -14,6 +14,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/api/internal/access"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
@@ -83,25 +84,24 @@ func (r *requests) List(ctx context.Context, f httpapi.RequestFilter) ([]httpapi
 	list := make([]httpapi.Request, len(rows))
 	for i, q := range rows {
 		list[i] = requestView(q)
-		if !f.WithTables {
-			continue
-		}
-		_, exists, err := r.grantable(ctx, q.TableID)
-		if err != nil {
-			return nil, 0, err
-		}
+	}
+	if !f.WithTables {
+		return list, total, nil
+	}
+	known, err := r.granting.datasets(ctx)
+	for i := range list {
+		_, exists := r.grantable(known, list[i].TableID)
 		list[i].TableExists = &exists
 	}
-	return list, total, nil
+	return list, total, err
 }
 
 // grantable finds what to grant for the name that somebody asked for.
-func (r *requests) grantable(ctx context.Context, tableID string) (dataset string, exists bool, err error) {
+func (r *requests) grantable(known access.Datasets, tableID string) (dataset string, exists bool) {
 	if t, ok := r.granting.published.Current().Lookup(tableID); ok {
-		return datasetOf(t), true, nil
+		return datasetOf(t), true
 	}
-	known, err := r.granting.datasets(ctx)
-	return tableID, known.Has(tableID) && !strings.HasSuffix(tableID, ".*"), err
+	return tableID, known.Has(tableID) && !strings.HasSuffix(tableID, ".*")
 }
 
 // Decide approves or denies a pending request, and tells who asked.
@@ -112,10 +112,11 @@ func (r *requests) Decide(ctx context.Context, by httpapi.Caller, id string, app
 		if err != nil {
 			return httpapi.Request{}, err
 		}
-		dataset, exists, err := r.grantable(ctx, pending.TableID)
+		known, err := r.granting.datasets(ctx)
 		if err != nil {
 			return httpapi.Request{}, err
 		}
+		dataset, exists := r.grantable(known, pending.TableID)
 		if !exists {
 			return httpapi.Request{}, fault.New(fault.NotFound, "there is no table %q: deny the request, or register the table first", pending.TableID)
 		}

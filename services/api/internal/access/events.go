@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 	"github.com/agnes-platform/agnes/services/api/internal/identity"
 )
@@ -115,7 +116,10 @@ func (s *Set) censor(source string, payload proto.Message) proto.Message {
 		}
 	case *agnesv1.AnalyticsPublished:
 		e.Tables = keep(e.GetTables(), func(t *agnesv1.TableChange) bool { return s.Allows(source, t.GetTable()) })
-		e.Problems = keep(e.GetProblems(), func(p *agnesv1.Problem) bool { return s.Allows(p.GetSource(), p.GetTable()) })
+		// A collision is one with a table of another source, which may be hidden.
+		e.Problems = keep(e.GetProblems(), func(p *agnesv1.Problem) bool {
+			return s.Allows(p.GetSource(), p.GetTable()) && p.GetCode() != catalog.ProblemCollision
+		})
 		if len(e.GetTables())+len(e.GetProblems()) > 0 {
 			return e
 		}

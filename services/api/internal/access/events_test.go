@@ -109,6 +109,7 @@ func TestTrap_P4_EventsNameNothingThatIsHidden(t *testing.T) {
 		"failed":                     {"extract.failed", "shop", &agnesv1.ExtractFailed{Source: "shop", Error: "salaries cannot be read"}, true, true},
 		"failed, other source":       {"extract.failed", "crm", &agnesv1.ExtractFailed{Source: "crm"}, false, true},
 		"published":                  {"analytics.published", "shop", &agnesv1.AnalyticsPublished{Source: "shop", Tables: []*agnesv1.TableChange{{Table: "orders"}, {Table: "salaries"}}, Problems: []*agnesv1.Problem{{Source: "shop", Table: "salaries"}}}, true, true},
+		"published, a collision":     {"analytics.published", "shop", &agnesv1.AnalyticsPublished{Source: "shop", Problems: []*agnesv1.Problem{{Source: "shop", Table: "orders", Code: "collision", Message: "there are shop.orders and salaries.orders"}}}, false, true},
 		"published, hidden":          {"analytics.published", "shop", &agnesv1.AnalyticsPublished{Source: "shop", Tables: []*agnesv1.TableChange{{Table: "salaries"}}}, false, true},
 		"published, a false source":  {"analytics.published", "shop", &agnesv1.AnalyticsPublished{Source: "crm", Tables: []*agnesv1.TableChange{{Table: "orders"}}}, false, true},
 		"profiled":                   {"table.profiled", "shop", &agnesv1.TableProfiled{Source: "shop", Table: "orders"}, true, true},

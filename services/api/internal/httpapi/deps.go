@@ -62,6 +62,8 @@ type Identity interface {
 
 	// Users lists all, by e-mail.
 	Users(ctx context.Context) ([]UserView, error)
+	// User gives one; fault.NotFound where there is none.
+	User(ctx context.Context, id string) (UserView, error)
 	// CreateUser adds one; password may be empty.
 	CreateUser(ctx context.Context, by Caller, u NewUser) (UserView, error)
 	// UpdateUser changes what is not nil.

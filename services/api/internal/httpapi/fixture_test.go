@@ -72,6 +72,16 @@ func (people) Users(context.Context) ([]httpapi.UserView, error) {
 	}, nil
 }
 
+func (p people) User(ctx context.Context, id string) (httpapi.UserView, error) {
+	list, err := p.Users(ctx)
+	for _, u := range list {
+		if u.ID == id {
+			return u, err
+		}
+	}
+	return httpapi.UserView{}, fault.New(fault.NotFound, "there is no such user")
+}
+
 func (people) CreateToken(_ context.Context, _ httpapi.Caller, name string, days *int, scopes []httpapi.Scope) (httpapi.NewToken, error) {
 	text := "never"
 	if days != nil {

@@ -453,13 +453,13 @@ func TestUsers(t *testing.T) {
 		want               string
 	}{
 		{"GET", "/api/users/2", "", 200, `"email":"ann@example.com"`},
-		{"GET", "/api/users/9", "", 404, "no user"},
+		{"GET", "/api/users/9", "", 404, "no such user"},
 		{"POST", "/api/users/2/deactivate", "", 200, `"active":false`},
 		{"POST", "/api/users/2/activate", "", 200, `"active":true`},
 		{"POST", "/api/users/2/invite", "", 200, "/auth/password/setup?email=ann%40example.com&token=good"},
 		{"POST", "/api/users/2/reset-password", "", 200, `"reset_token":"good","reset_url":"https://agnes.example.com/auth/password/reset?token=good","email_sent":true`},
-		{"POST", "/api/users/9/invite", "", 404, "no user"},
-		{"POST", "/api/users/9/logout", "", 404, "no user"},
+		{"POST", "/api/users/9/invite", "", 404, "no such user"},
+		{"POST", "/api/users/9/logout", "", 404, "no such user"},
 		{"POST", "/api/users", `{"email":"eve@example.com","name":"Eve"}`, 201, `"invite_url":null,"invite_email_sent":null`},
 		{"POST", "/api/users", `{"email":"eve@example.com","name":"Eve","send_invite":true}`, 201, `"invite_email_sent":false,"message":"AGNES_PUBLIC_URL is not set`},
 		{"POST", "/api/users", `{"email":"eve@example.com","role":"root"}`, 400, "no role"},

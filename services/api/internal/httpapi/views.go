@@ -71,7 +71,7 @@ type NewUser struct {
 // UserChange is what to change of a user; what is left out stays.
 type UserChange struct {
 	Name   *string `json:"name,omitempty" maxLength:"200" doc:"What to call the user."`
-	Role   *string `json:"role,omitempty" enum:"viewer,analyst,km_admin,admin" doc:"The role. The last active administrator keeps theirs."`
+	Role   *string `json:"role,omitempty" maxLength:"32" doc:"viewer, analyst, km_admin or admin. The last active administrator keeps theirs."`
 	Active *bool   `json:"active,omitempty" doc:"false ends all sessions and tokens at once. Nobody can deactivate themselves or the last administrator."`
 }
 

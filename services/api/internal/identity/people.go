@@ -25,6 +25,11 @@ const maxName = 200
 // Users lists all, by e-mail address.
 func (s *Service) Users(ctx context.Context) ([]state.User, error) { return s.store.Users.List(ctx) }
 
+// User gives one; fault.NotFound where there is none.
+func (s *Service) User(ctx context.Context, id string) (state.User, error) {
+	return s.store.Users.Get(ctx, id)
+}
+
 // CreateUser adds a user; fault.Conflict where somebody has the address, in whatever letters.
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (state.User, error) {
 	email, err := checkEmail(n.Email)
@@ -40,7 +45,7 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (state.User, error)
 	if err := checkName(n.Name); err != nil {
 		return state.User{}, err
 	}
-	u := state.User{Email: email, Name: strings.TrimSpace(n.Name), Role: n.Role}
+	u := state.User{Email: email, Name: nameFor(n.Name, email), Role: n.Role}
 	if n.Password != "" {
 		if u.PasswordHash, err = s.hash(ctx, n.Password); err != nil {
 			return state.User{}, err

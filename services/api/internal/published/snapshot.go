@@ -38,6 +38,7 @@ type Registered struct {
 	ID, Source, Name                              string
 	Description, SourceType, SyncStrategy, Bucket string
 	Public                                        bool
+	RegisteredAt                                  time.Time // zero where that is not known
 }
 
 // Copied tells whether the table is kept as parts, so that clients can hold a copy.
