@@ -81,7 +81,8 @@ func (b *Bus) writeLetter(ctx context.Context, l DeadLetter) error {
 	} {
 		msg.Header.Set(key, value)
 	}
-	return b.store(ctx, msg)
+	_, err := b.store(ctx, msg)
+	return err
 }
 
 // ownHeaders are the headers without those that mean something to the server, which must not be sent
@@ -180,7 +181,7 @@ func (b *Bus) ReplayDeadLetter(ctx context.Context, number uint64) error {
 	if letter.EventID != "" {
 		msg.Header.Set(headerID, letter.EventID)
 	}
-	if err := b.store(ctx, msg); err != nil {
+	if _, err := b.store(ctx, msg); err != nil {
 		return err
 	}
 	if err := b.DropDeadLetter(ctx, number); !fault.Is(err, fault.NotFound) {

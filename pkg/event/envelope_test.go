@@ -178,9 +178,16 @@ func TestPublishingAnIDAgainIsDropped(t *testing.T) {
 	t.Parallel()
 	bus := eventtest.Bus(t)
 	events := eventtest.Collect(t, bus, event.ExtractReady)
-	publish(t, bus, "crm", event.ID("one"))
-	publish(t, bus, "crm", event.ID("one"))
-	publish(t, bus, "crm", event.ID("two"))
+	for _, c := range []struct {
+		id        string
+		duplicate bool
+	}{{"one", false}, {"one", true}, {"two", false}} {
+		duplicate := !c.duplicate
+		publish(t, bus, "crm", event.ID(c.id), event.Duplicate(&duplicate))
+		if duplicate != c.duplicate {
+			t.Errorf("%s is a duplicate: %v", c.id, duplicate)
+		}
+	}
 	if a, b := events.Next().ID, events.Next().ID; a != "one" || b != "two" {
 		t.Errorf("got %s and %s", a, b)
 	}

@@ -25,8 +25,9 @@ const (
 type PublishOption func(*publication)
 
 type publication struct {
-	id, key string
-	at      time.Time
+	id, key   string
+	at        time.Time
+	duplicate *bool
 }
 
 // Key is the last part of the subject, by which consumers can filter: the connector type of an
@@ -36,6 +37,10 @@ func Key(key string) PublishOption { return func(p *publication) { p.key = key }
 // ID makes the publication recognizable: a second one with the same id within ten minutes is
 // dropped by the bus. Without it every publication has an id of its own.
 func ID(id string) PublishOption { return func(p *publication) { p.id = id } }
+
+// Duplicate sets *was to whether the bus had an event of this id already, and stored no other one. What
+// had to be sent twice because an acknowledgement was lost is none.
+func Duplicate(was *bool) PublishOption { return func(p *publication) { p.duplicate = was } }
 
 // At is the time of the event where it is not now.
 func At(t time.Time) PublishOption { return func(p *publication) { p.at = t } }
@@ -72,45 +77,49 @@ func Publish[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], source 
 		}
 		return nil
 	}
-	return b.store(ctx, msg)
+	known, err := b.store(ctx, msg)
+	if p.duplicate != nil {
+		*p.duplicate = known
+	}
+	return err
 }
 
 // store publishes into a stream until it is acknowledged or ctx ends. The message id makes a repeated
-// attempt harmless.
-func (b *Bus) store(ctx context.Context, msg *nats.Msg) error {
+// attempt harmless; known tells whether the stream had it before the first one.
+func (b *Bus) store(ctx context.Context, msg *nats.Msg) (known bool, err error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
 	for attempt := 1; ; attempt++ {
-		err := b.storeOnce(ctx, msg, min(time.Duration(attempt)*publishAttempt, maxPublishAttempt))
+		known, err := b.storeOnce(ctx, msg, min(time.Duration(attempt)*publishAttempt, maxPublishAttempt))
 		if err == nil || !transient(err) {
-			return publishError(err)
+			return known && attempt == 1, publishError(err)
 		}
 		if !sleep(ctx, min(time.Duration(attempt)*50*time.Millisecond, time.Second)) {
-			return publishError(err)
+			return false, publishError(err)
 		}
 	}
 }
 
-func (b *Bus) storeOnce(ctx context.Context, msg *nats.Msg, patience time.Duration) error {
+func (b *Bus) storeOnce(ctx context.Context, msg *nats.Msg, patience time.Duration) (known bool, err error) {
 	if !b.conn.IsConnected() {
 		if b.conn.IsClosed() {
-			return nats.ErrConnectionClosed
+			return false, nats.ErrConnectionClosed
 		}
-		return nats.ErrDisconnected
+		return false, nats.ErrDisconnected
 	}
 	try, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	_, err := b.js.PublishMsg(try, msg)
+	ack, err := b.js.PublishMsg(try, msg)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		// The bus may have come back without its store.
 		if ensured := b.ensure(try); ensured != nil {
-			return errors.Join(err, ensured)
+			return false, errors.Join(err, ensured)
 		}
 	}
-	return err
+	return err == nil && ack.Duplicate, err
 }
 
 // transient tells whether an attempt to reach the bus may succeed later.

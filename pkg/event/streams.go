@@ -33,9 +33,12 @@ const (
 	day = 24 * time.Hour
 	// duplicates is how long a repeated publish of one id is recognized by the server.
 	duplicates = 10 * time.Minute
+	// jiraDuplicates is longer: Jira repeats a webhook whose answer was lost up to five times, each after at
+	// most 15 minutes.
+	jiraDuplicates = 2 * time.Hour
 	// revision of the declarations below: raise it with every change. A service never takes back
 	// what a newer version of it declared, and keeps what an operator changed by hand.
-	revision = 1
+	revision = 2
 	// revisionKey is where a stream's metadata holds it.
 	revisionKey = "agnes-revision"
 )
@@ -56,11 +59,13 @@ func declaredStreams() []jetstream.StreamConfig {
 	dead := limits(streamDead, "events that a consumer gave up", 365*day, deadLetterKind)
 	dead.MaxMsgsPerSubject = 1 // one letter per consumer and event, however often it fails
 	dead.AllowDirect = false   // a letter that was replayed or dropped is not listed again by a stale replica
+	webhooks := limits(streamJira, "verified Jira webhooks", 30*day, JiraReceived.name)
+	webhooks.Duplicates = jiraDuplicates
 	return []jetstream.StreamConfig{
 		requests,
 		limits(streamEvents, "what happened", 7*day, ExtractReady.name, ExtractFailed.name, AnalyticsPublished.name,
 			TableProfiled.name, RegistryChanged.name, NotificationRaised.name),
-		limits(streamJira, "verified Jira webhooks", 30*day, JiraReceived.name),
+		webhooks,
 		limits(streamAudit, "who did what", 90*day, AuditRecorded.name),
 		dead,
 	}

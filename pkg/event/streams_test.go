@@ -37,19 +37,21 @@ func TestWhatCannotBeFetchedAgainHasAStreamOfItsOwn(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]struct {
-		retention jetstream.RetentionPolicy
-		age       time.Duration
+		retention  jetstream.RetentionPolicy
+		age        time.Duration
+		duplicates time.Duration
 	}{
-		"AGNES_REQUESTS": {jetstream.WorkQueuePolicy, 7 * 24 * time.Hour},
-		"AGNES_EVENTS":   {jetstream.LimitsPolicy, 7 * 24 * time.Hour},
-		"AGNES_DEAD":     {jetstream.LimitsPolicy, 365 * 24 * time.Hour},
+		"AGNES_REQUESTS": {jetstream.WorkQueuePolicy, 7 * 24 * time.Hour, 10 * time.Minute},
+		"AGNES_EVENTS":   {jetstream.LimitsPolicy, 7 * 24 * time.Hour, 10 * time.Minute},
+		"AGNES_JIRA":     {jetstream.LimitsPolicy, 30 * 24 * time.Hour, 2 * time.Hour},
+		"AGNES_DEAD":     {jetstream.LimitsPolicy, 365 * 24 * time.Hour, 10 * time.Minute},
 	} {
 		stream, err := js.Stream(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := stream.CachedInfo().Config; c.Retention != want.retention || c.MaxAge != want.age {
-			t.Errorf("%s has %s for %s", name, c.Retention, c.MaxAge)
+		if c := stream.CachedInfo().Config; c.Retention != want.retention || c.MaxAge != want.age || c.Duplicates != want.duplicates {
+			t.Errorf("%s has %s for %s, and knows what it had for %s", name, c.Retention, c.MaxAge, c.Duplicates)
 		}
 	}
 }
@@ -94,6 +96,7 @@ func TestAnOlderDeclarationIsBroughtUpToDate(t *testing.T) {
 	for _, c := range []jetstream.StreamConfig{
 		// What an older version declared, without most of today's subjects.
 		{Name: "AGNES_EVENTS", Subjects: []string{"agnes.v1.extract.ready.>"}, MaxAge: time.Hour},
+		{Name: "AGNES_JIRA", Subjects: []string{"agnes.v1.jira.received.>"}, Duplicates: time.Minute, Metadata: map[string]string{"agnes-revision": "1"}},
 		// What a newer version declared, which an older one that starts later must leave alone.
 		{Name: "AGNES_AUDIT", Subjects: []string{"agnes.v1.audit.recorded.>", "agnes.v1.audit.sealed.>"}, Metadata: map[string]string{"agnes-revision": "1000"}},
 	} {
@@ -103,6 +106,9 @@ func TestAnOlderDeclarationIsBroughtUpToDate(t *testing.T) {
 	}
 	eventtest.Connect(t, server, "test")
 	if c := config("AGNES_EVENTS"); !slices.Contains(c.Subjects, "agnes.v1.analytics.published.>") || c.MaxAge != 7*24*time.Hour {
+		t.Errorf("the older declaration stands: %+v", c)
+	}
+	if c := config("AGNES_JIRA"); c.Duplicates != 2*time.Hour {
 		t.Errorf("the older declaration stands: %+v", c)
 	}
 	if c := config("AGNES_AUDIT"); len(c.Subjects) != 2 {
