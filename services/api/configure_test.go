@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/ratelimit"
 	"github.com/agnes-platform/agnes/pkg/service"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 	"github.com/agnes-platform/agnes/services/api"
@@ -81,7 +82,7 @@ func TestConfiguringIsForAdministratorsAndPrivateAddressesAreRefused(t *testing.
 
 func TestGuessedPasswordsAreRefusedByTheirAddress(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(c *api.Config) { c.SignIn = limit.Rate{Count: 1, Per: time.Minute} })
+	s := newServer(t, func(c *api.Config) { c.SignIn = ratelimit.Rate{Count: 1, Per: time.Minute} })
 	var last answer
 	for range limit.AddressFactor + 5 { // the harness has signed in once
 		last = s.ask("POST", "/auth/token", "", map[string]string{"email": "nobody@example.com", "password": "a wrong password"})

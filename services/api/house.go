@@ -133,7 +133,7 @@ func (h *house) knownSources() []string {
 }
 
 func (h *house) buildServer(ctx context.Context) error {
-	proxies, err := networks("AGNES_TRUSTED_PROXIES", h.cfg.Proxies)
+	proxies, err := service.ParseNetworks("AGNES_TRUSTED_PROXIES", h.cfg.Proxies)
 	if err != nil {
 		return err
 	}

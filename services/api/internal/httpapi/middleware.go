@@ -9,10 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -126,7 +124,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 	compressed := compressJSON(router)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		info := &requestInfo{id: r.Header.Get(headerRequestID), path: r.URL.Path, remote: s.clientIP(r), agent: r.UserAgent()}
+		info := &requestInfo{id: r.Header.Get(headerRequestID), path: r.URL.Path, remote: s.proxies.ClientIP(r), agent: r.UserAgent()}
 		if !callersID.MatchString(info.id) {
 			info.id = rand.Text()
 		}
@@ -224,42 +222,4 @@ func (s *Server) observe(r *http.Request, rec *recorder, info *requestInfo, took
 	}
 	event.Str("method", r.Method).Str("path", info.path).Int("status", status).Int64("bytes", rec.bytes).
 		Dur("took_ms", took).Str("remote", info.remote).Msg("request")
-}
-
-// clientIP is the address of the peer; where the peer is a configured proxy, the last address in
-// X-Forwarded-For that is not a proxy of ours. A header that the client writes itself is not believed.
-func (s *Server) clientIP(r *http.Request) string {
-	peer, ok := address(r.RemoteAddr)
-	if !ok {
-		return r.RemoteAddr
-	}
-	if !s.trusted(peer) {
-		return peer.String()
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, text := range slices.Backward(hops) {
-		hop, ok := address(strings.TrimSpace(text))
-		if !ok {
-			break
-		}
-		peer = hop
-		if !s.trusted(hop) {
-			break
-		}
-	}
-	return peer.String()
-}
-
-// address reads an IP address, with a port (some proxies send it) or without. An IPv4 address is the
-// same one however it is written.
-func address(text string) (netip.Addr, bool) {
-	if port, err := netip.ParseAddrPort(text); err == nil {
-		return port.Addr().Unmap().WithZone(""), true
-	}
-	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
-	return addr.Unmap().WithZone(""), err == nil
-}
-
-func (s *Server) trusted(ip netip.Addr) bool {
-	return slices.ContainsFunc(s.proxies, func(n *net.IPNet) bool { return n.Contains(ip.AsSlice()) })
 }

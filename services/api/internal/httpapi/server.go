@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,7 +47,7 @@ type Config struct {
 	// CORSOrigins are the origins whose pages may read answers, such as https://app.example.com; none by default.
 	CORSOrigins []string
 	// Proxies are the networks whose X-Forwarded-For is believed; none by default.
-	Proxies []*net.IPNet
+	Proxies service.Networks
 	Limits  Limits
 	Build   service.Build
 	// SchemaVersion is that of the state.
@@ -90,7 +89,7 @@ type Server struct {
 	// publicOrigin is the scheme and host of the public URL; origins are those that CORS lets in.
 	publicOrigin string
 	origins      []string
-	proxies      []*net.IPNet
+	proxies      service.Networks
 	limits       Limits
 	build        service.Build
 	schema       int

@@ -1,4 +1,4 @@
-package limit
+package ratelimit
 
 import (
 	"fmt"
@@ -58,15 +58,16 @@ func (r *Rate) Decode(text string) error {
 
 // String writes the rate as ParseRate reads it.
 func (r Rate) String() string {
-	if r.off() {
+	if r.Off() {
 		return "off"
 	}
 	return fmt.Sprintf("%d/%s", r.Count, r.Per)
 }
 
-func (r Rate) off() bool { return r.Count <= 0 || r.Per <= 0 }
+// Off tells whether the rate allows all.
+func (r Rate) Off() bool { return r.Count <= 0 || r.Per <= 0 }
 
-// times is the rate for several accounts together.
-func (r Rate) times(n int) Rate {
+// Times is the rate for several accounts together.
+func (r Rate) Times(n int) Rate {
 	return Rate{Count: int(min(int64(r.Count)*int64(n), math.MaxInt32)), Per: r.Per}
 }
