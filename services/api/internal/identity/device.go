@@ -23,6 +23,9 @@ const (
 	maxClientName   = 100
 
 	codesFree = 10 // wrong codes of one account before the next try has to wait
+	// begunFree are the sign-ins that programs at one address may begin while a code is good, before the
+	// next one has to wait: nobody fills the room that there is for all.
+	begunFree = 100
 )
 
 // Codes of a DeviceError (RFC 8628, section 3.5).
@@ -59,11 +62,16 @@ func (s *Service) BeginDevice(ctx context.Context, clientName string, from From)
 	if strings.ContainsFunc(clientName, misleads) {
 		return DeviceCode{}, fault.New(fault.Invalid, "the name of the program has control characters")
 	}
+	now := s.now()
+	if at := place(from.IP); at != "" {
+		if wait := s.begun.begin(at, now); wait > 0 {
+			return DeviceCode{}, fault.New(fault.Busy, "too many programs at this address wait for a sign-in; try again later").After(wait)
+		}
+	}
 	secret, err := newSecret()
 	if err != nil {
 		return DeviceCode{}, err
 	}
-	now := s.now()
 	for {
 		code, err := newUserCode()
 		if err != nil {

@@ -161,6 +161,30 @@ func TestWrongDeviceCodesOfOneUserDoNotHinderAnother(t *testing.T) {
 	}
 }
 
+func TestProgramsAtOneAddressDoNotFillTheRoomOfAll(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	begin := func(ip string) error {
+		_, err := h.BeginDevice(t.Context(), "da", identity.From{IP: ip})
+		return err
+	}
+	for i := range 101 {
+		if err := begin(fmt.Sprintf("2001:db8::%x", i)); i < 100 && err != nil {
+			t.Fatalf("program %d: %v", i, err)
+		}
+	}
+	if err := begin("2001:db8::1"); !fault.Is(err, fault.Busy) || fault.RetryAfter(err) <= 0 {
+		t.Errorf("one more: %v", err)
+	}
+	if err := begin("192.0.2.1"); err != nil {
+		t.Errorf("elsewhere: %v", err)
+	}
+	h.pass(10 * time.Minute)
+	if err := begin("2001:db8::1"); err != nil {
+		t.Errorf("when the codes have ended: %v", err)
+	}
+}
+
 func TestGuessesAtOnceDoNotAllGetTheirTry(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

@@ -99,8 +99,9 @@ type Service struct {
 	jobs      chan func(ctx context.Context) // what is done after the answer
 	providers []*provider
 	seal      sealer
-	spent     spent // states of sign-ins by a provider that came back
-	codes     *throttle
+	spent     spent     // states of sign-ins by a provider that came back
+	codes     *throttle // wrong codes of programs by user
+	begun     *throttle // programs that begin to sign in by address
 	polls     polls
 }
 
@@ -120,7 +121,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{
 		store: cfg.Store, secret: cfg.Secret, cfg: cfg, hashing: defaultHashing, hashers: make(chan struct{}, hashersAtOnce),
 		accounts: newThrottle(accountFree, 0), places: newThrottle(placeFree, placeForgives), pairs: newThrottle(accountFree, 0),
-		changes: newThrottle(accountFree, 0), codes: newThrottle(codesFree, 0),
+		changes: newThrottle(accountFree, 0), codes: newThrottle(codesFree, 0), begun: newThrottle(begunFree, deviceTTL/begunFree),
 		jobs: make(chan func(ctx context.Context), backlog),
 	}
 	var err error
