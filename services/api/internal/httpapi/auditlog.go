@@ -31,10 +31,10 @@ type auditQuestion struct {
 	Resource  string    `query:"resource" maxLength:"400" doc:"What it was done to, as it stands in the record." example:"table:orders"`
 	Result    string    `query:"result" enum:"ok,refused,failed" doc:"What came of it." example:"refused"`
 	IP        string    `query:"ip" maxLength:"64" doc:"The address of the client." example:"192.0.2.7"`
-	RequestID string    `query:"request_id" maxLength:"64" doc:"The id of the request."`
+	RequestID string    `query:"request_id" maxLength:"64" doc:"The id of the request." example:"4KQ2T7M3XJ5Z6V8N9P0R"`
 	Text      string    `query:"text" maxLength:"400" doc:"A text anywhere in resource or params, whatever the case." example:"orders"`
-	Before    int64     `query:"before" minimum:"0" doc:"Only records with a smaller seq: pages backwards."`
-	After     int64     `query:"after" minimum:"0" doc:"Only records with a greater seq: pages forwards."`
+	Before    int64     `query:"before" minimum:"0" doc:"Only records with a smaller seq: pages backwards." example:"100"`
+	After     int64     `query:"after" minimum:"0" doc:"Only records with a greater seq: pages forwards." example:"100"`
 	Limit     int       `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most records of a page. An export has no limit."`
 }
 

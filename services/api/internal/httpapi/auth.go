@@ -189,7 +189,7 @@ type newTokenAnswer struct{ Body NewToken }
 type tokensAnswer struct{ Body []Token }
 
 type byID struct {
-	ID string `path:"id" maxLength:"400" doc:"The id."`
+	ID string `path:"id" maxLength:"400" doc:"The id." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 }
 
 func (s *Server) tokenRoutes() {

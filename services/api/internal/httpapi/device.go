@@ -39,7 +39,7 @@ type deviceCodeAnswer struct {
 type deviceTokenQuestion struct {
 	from
 	Body struct {
-		DeviceCode string `json:"device_code" minLength:"1" maxLength:"300" doc:"The secret that the program was given."`
+		DeviceCode string `json:"device_code" minLength:"1" maxLength:"300" doc:"The secret that the program was given." example:"GmRhmhcxhwAzkoEqiMEg_DnyEysNkuNhszIySk9eS"`
 		GrantType  string `json:"grant_type,omitempty" maxLength:"100" doc:"Empty, or as in RFC 8628." example:"urn:ietf:params:oauth:grant-type:device_code"`
 	}
 }

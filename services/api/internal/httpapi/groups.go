@@ -38,7 +38,7 @@ type groupChangeQuestion struct {
 
 type memberQuestion struct {
 	Group  string `path:"group" maxLength:"200" doc:"The id or the name of the group." example:"finance"`
-	UserID string `path:"user_id" maxLength:"200" doc:"The id of the user."`
+	UserID string `path:"user_id" maxLength:"200" doc:"The id of the user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 }
 
 func (s *Server) groupRoutes() {

@@ -203,6 +203,8 @@ func (s *Server) describe() {
 		"Column": {"name": "The name of the column.", "type": "A DuckDB type, such as BIGINT or DECIMAL(18,2)."},
 	}
 	schemas := s.api.OpenAPI().Components.Schemas.Map()
+	delete(schemas, "ErrorModel") // huma's own shapes of errors, which nothing answers with
+	delete(schemas, "ErrorDetail")
 	for name, docs := range fields {
 		for field, doc := range docs {
 			if schema, ok := schemas[name]; ok && schema.Properties[field] != nil {

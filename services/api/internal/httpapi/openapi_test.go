@@ -222,3 +222,54 @@ func TestAStrayedBrowserGetsAPageAndAProgramAProblem(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenAPIShowsWhatToSend demands an example for whatever has to be sent, where neither its type nor a
+// list of values says what it looks like; and that no schema is left over.
+func TestOpenAPIShowsWhatToSend(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	raw := h.ask("GET", "/openapi.json", "", "").body
+	var doc struct {
+		Paths      map[string]map[string]map[string]any `json:"paths"`
+		Components struct {
+			Schemas map[string]map[string]any `json:"schemas"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal([]byte(raw), &doc); err != nil {
+		t.Fatal(err)
+	}
+	shown := func(v any) bool {
+		m, _ := v.(map[string]any)
+		for _, key := range []string{"example", "examples", "enum", "default", "$ref", "oneOf", "anyOf"} {
+			if m[key] != nil {
+				return true
+			}
+		}
+		return m["type"] == "boolean" || m["type"] == "object" || m["type"] == "array" || m["format"] == "binary"
+	}
+	for name, s := range doc.Components.Schemas {
+		if !strings.Contains(raw, "#/components/schemas/"+name+`"`) {
+			t.Errorf("nothing uses the schema %s", name)
+		}
+		required, _ := s["required"].([]any)
+		properties, _ := s["properties"].(map[string]any)
+		if strings.HasSuffix(name, "Body") && !strings.HasSuffix(name, "AnswerBody") {
+			for _, field := range required {
+				if p := properties[fmt.Sprint(field)]; !shown(p) {
+					t.Errorf("%s.%s has no example", name, field)
+				}
+			}
+		}
+	}
+	for path, item := range doc.Paths {
+		for method, o := range item {
+			parameters, _ := o["parameters"].([]any)
+			for _, p := range parameters {
+				m, _ := p.(map[string]any)
+				if m["in"] == "path" && !shown(m) && !shown(m["schema"]) {
+					t.Errorf("%s %s: the parameter %s has no example", method, path, m["name"])
+				}
+			}
+		}
+	}
+}

@@ -35,9 +35,9 @@ type DeadLetterList struct {
 type deadLettersAnswer struct{ Body DeadLetterList }
 
 type deadLettersQuestion struct {
-	Source   string `query:"source" maxLength:"64" doc:"Only events about this source."`
-	Consumer string `query:"consumer" maxLength:"64" pattern:"^[A-Za-z0-9_-]*$" doc:"Only what this consumer gave up."`
-	After    uint64 `query:"after" doc:"Continue behind the letter of this number."`
+	Source   string `query:"source" maxLength:"64" doc:"Only events about this source." example:"shop"`
+	Consumer string `query:"consumer" maxLength:"64" pattern:"^[A-Za-z0-9_-]*$" doc:"Only what this consumer gave up." example:"orchestrator"`
+	After    uint64 `query:"after" doc:"Continue behind the letter of this number." example:"100"`
 	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most letters to list."`
 }
 

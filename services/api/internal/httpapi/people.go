@@ -12,7 +12,7 @@ import (
 )
 
 type usersQuestion struct {
-	Search string `query:"search" maxLength:"254" doc:"A part of the e-mail address or the name, in any case."`
+	Search string `query:"search" maxLength:"254" doc:"A part of the e-mail address or the name, in any case." example:"ann"`
 	Role   string `query:"role" enum:"viewer,analyst,km_admin,admin" doc:"Only users with this role."`
 	Active string `query:"active" enum:"true,false" doc:"Only users who may sign in, or only those who may not."`
 	Limit  int    `query:"limit" minimum:"0" maximum:"10000" doc:"At most so many; 0 or left out for all."`
@@ -39,12 +39,12 @@ type createdUser struct {
 type createdUserAnswer struct{ Body createdUser }
 
 type userChangeQuestion struct {
-	ID   string `path:"id" maxLength:"200" doc:"The id of the user."`
+	ID   string `path:"id" maxLength:"200" doc:"The id of the user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 	Body UserChange
 }
 
 type passwordQuestion struct {
-	ID   string `path:"id" maxLength:"200" doc:"The id of the user."`
+	ID   string `path:"id" maxLength:"200" doc:"The id of the user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 	Body struct {
 		Password string `json:"password" maxLength:"1024" doc:"At least 8 characters." example:"correct horse battery"`
 	}

@@ -64,9 +64,9 @@ type ReadableReason struct {
 type permissionsAnswer struct{ Body PermissionList }
 
 type permissionsQuestion struct {
-	UserID  string `query:"user_id" maxLength:"200" doc:"Only those of this user."`
-	GroupID string `query:"group_id" maxLength:"200" doc:"Only those of this group, by id or name."`
-	Dataset string `query:"dataset" maxLength:"400" doc:"Only those on exactly this name."`
+	UserID  string `query:"user_id" maxLength:"200" doc:"Only those of this user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
+	GroupID string `query:"group_id" maxLength:"200" doc:"Only those of this group, by id or name." example:"finance"`
+	Dataset string `query:"dataset" maxLength:"400" doc:"Only those on exactly this name." example:"orders"`
 	Limit   int    `query:"limit" minimum:"0" maximum:"100000" doc:"The most to list; 0 for all."`
 	Offset  int    `query:"offset" minimum:"0" doc:"How many to leave out at the beginning."`
 }
@@ -83,7 +83,7 @@ type Revoked struct {
 type revokedAnswer struct{ Body Revoked }
 
 type byUser struct {
-	UserID string `path:"user_id" maxLength:"200" doc:"The id of the user."`
+	UserID string `path:"user_id" maxLength:"200" doc:"The id of the user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 }
 
 type accessAnswer struct{ Body AccessReport }

@@ -20,7 +20,7 @@ type RegistryList struct {
 type registryAnswer struct{ Body RegistryList }
 
 type registryQuestion struct {
-	Source string `query:"source" maxLength:"64" doc:"Only tables of this source."`
+	Source string `query:"source" maxLength:"64" doc:"Only tables of this source." example:"shop"`
 }
 
 type registeredAnswer struct{ Body RegisteredTable }
@@ -82,7 +82,11 @@ func (s *Server) listRegistry(ctx context.Context, in *registryQuestion) (*regis
 	return &registryAnswer{Body: RegistryList{Tables: orEmpty(list), Count: len(list)}}, err
 }
 
-func (s *Server) getRegistered(ctx context.Context, in *byID) (*registeredAnswer, error) {
+type byTableID struct {
+	ID string `path:"id" maxLength:"400" doc:"The id of the table." example:"orders"`
+}
+
+func (s *Server) getRegistered(ctx context.Context, in *byTableID) (*registeredAnswer, error) {
 	t, err := s.tables.Get(ctx, in.ID)
 	return &registeredAnswer{Body: t}, err
 }
@@ -176,7 +180,7 @@ func (s *Server) updateRegistered(ctx context.Context, in *updateQuestion) (*upd
 	return &updatedAnswer{Body: Updated{ID: in.ID, Updated: orEmpty(updated)}}, err
 }
 
-func (s *Server) removeRegistered(ctx context.Context, in *byID) (*none, error) {
+func (s *Server) removeRegistered(ctx context.Context, in *byTableID) (*none, error) {
 	noteResource(ctx, "table", in.ID)
 	return nil, s.tables.Delete(ctx, callerOf(ctx), in.ID)
 }
@@ -191,7 +195,7 @@ type Discovery struct {
 type discoveryAnswer struct{ Body Discovery }
 
 type discoverQuestion struct {
-	Source string `query:"source" maxLength:"64" doc:"The source to ask; all configured ones where missing."`
+	Source string `query:"source" maxLength:"64" doc:"The source to ask; all configured ones where missing." example:"shop"`
 }
 
 type registerAllQuestion struct {

@@ -25,14 +25,14 @@ type newRequestQuestion struct {
 
 type requestsQuestion struct {
 	Status  string `query:"status" enum:"pending,approved,denied,cancelled" doc:"Only those with this status."`
-	UserID  string `query:"user_id" maxLength:"200" doc:"Only those of this user."`
-	TableID string `query:"table_id" maxLength:"400" doc:"Only those for exactly this name."`
+	UserID  string `query:"user_id" maxLength:"200" doc:"Only those of this user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
+	TableID string `query:"table_id" maxLength:"400" doc:"Only those for exactly this name." example:"orders"`
 	Limit   int    `query:"limit" minimum:"1" maximum:"10000" default:"100" doc:"The most to list."`
 	Offset  int    `query:"offset" minimum:"0" doc:"How many to leave out at the beginning."`
 }
 
 type decisionQuestion struct {
-	ID   string `path:"id" maxLength:"400" doc:"The id of the request."`
+	ID   string `path:"id" maxLength:"400" doc:"The id of the request." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 	Body *struct {
 		Reason string `json:"reason,omitempty" maxLength:"2000" doc:"Why; who asked reads it."`
 	} `required:"false"`

@@ -13,7 +13,7 @@ type sessionsAnswer struct {
 }
 
 type allSessionsQuestion struct {
-	UserID string `query:"user_id" maxLength:"200" doc:"Only those of one user."`
+	UserID string `query:"user_id" maxLength:"200" doc:"Only those of one user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 	Active bool   `query:"active" doc:"Only those that still work."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"At most so many."`
 	Offset int    `query:"offset" minimum:"0" maximum:"10000000" doc:"How many to pass over."`

@@ -25,7 +25,7 @@ type verifyLinkQuestion struct {
 	from
 	Body struct {
 		Email string `json:"email,omitempty" nullable:"true" maxLength:"254" doc:"The address that the link was sent to; where given, it must be that one." example:"ann@example.com"`
-		Token string `json:"token" minLength:"1" maxLength:"300" doc:"The token of the link."`
+		Token string `json:"token" minLength:"1" maxLength:"300" doc:"The token of the link." example:"Tvi4rvNCTmEkgag76_dr-Wrk8zoljayCWlucWa7CBPE"`
 	}
 }
 
@@ -33,7 +33,7 @@ type firstPasswordQuestion struct {
 	from
 	Body struct {
 		Email    string `json:"email" minLength:"1" maxLength:"254" doc:"The e-mail address that was invited, in any case." example:"ann@example.com"`
-		Token    string `json:"token" minLength:"1" maxLength:"300" doc:"The token of the link."`
+		Token    string `json:"token" minLength:"1" maxLength:"300" doc:"The token of the link." example:"Tvi4rvNCTmEkgag76_dr-Wrk8zoljayCWlucWa7CBPE"`
 		Password string `json:"password" minLength:"8" maxLength:"1024" doc:"The password to have, at least 8 characters." example:"correct horse battery"`
 		Name     string `json:"name,omitempty" nullable:"true" maxLength:"200" doc:"What to call you; where empty it stays." example:"Ann"`
 	}

@@ -16,7 +16,7 @@ type triggerAnswer struct{ Body TriggerAnswer }
 
 type runsQuestion struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"The most runs to list."`
-	Source string `query:"source" maxLength:"64" doc:"Only runs of this source."`
+	Source string `query:"source" maxLength:"64" doc:"Only runs of this source." example:"shop"`
 	Status string `query:"status" enum:"queued,running,publishing,succeeded,partial,failed" doc:"Only runs with this status."`
 }
 

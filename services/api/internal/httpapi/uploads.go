@@ -69,7 +69,7 @@ type uploadedAnswer struct{ Body Uploaded }
 
 type notesQuestion struct {
 	Body struct {
-		Content string `json:"content" doc:"The text, in Markdown."`
+		Content string `json:"content" doc:"The text, in Markdown." example:"# Notes"`
 	}
 }
 
@@ -91,7 +91,7 @@ type UploadList struct {
 type uploadsAnswer struct{ Body UploadList }
 
 type uploadsOfQuestion struct {
-	UserID string `path:"user_id" maxLength:"128" doc:"The id of the user."`
+	UserID string `path:"user_id" maxLength:"128" doc:"The id of the user." example:"0d0f3c1e-8a54-4cc2-9f0e-2f4a8e1c5b10"`
 }
 
 type oneUploadQuestion struct {
