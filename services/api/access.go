@@ -111,6 +111,11 @@ func (g *granting) Grant(ctx context.Context, by httpapi.Caller, p httpapi.Permi
 		return p, noDataset(dataset, known)
 	}
 	row := state.Permission{UserID: p.UserID, Dataset: dataset, Access: p.Access, GrantedBy: by.UserID}
+	if !force {
+		if row.While, err = g.registered(ctx, dataset); err != nil {
+			return p, err
+		}
+	}
 	if p.GroupID != "" {
 		found, err := g.state.Groups.Find(ctx, p.GroupID)
 		if err != nil {
@@ -121,6 +126,18 @@ func (g *granting) Grant(ctx context.Context, by httpapi.Caller, p httpapi.Permi
 	made, err := g.state.Permissions.Grant(ctx, row)
 	made.GrantedByEmail = by.Email
 	return permissionView(made, known), err
+}
+
+// registered gives the id of the registered table that a dataset stands for; empty for any other.
+func (g *granting) registered(ctx context.Context, dataset string) (string, error) {
+	if t, ok := g.published.Current().Lookup(dataset); ok && t.Registered != nil {
+		return t.Registered.ID, nil
+	}
+	t, err := g.state.Registry.Get(ctx, dataset)
+	if fault.Is(err, fault.NotFound) {
+		return "", nil
+	}
+	return t.ID, err
 }
 
 // noDataset says that nothing has the name, and what may have been meant.

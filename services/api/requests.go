@@ -121,6 +121,9 @@ func (r *requests) Decide(ctx context.Context, by httpapi.Caller, id string, app
 			return httpapi.Request{}, fault.New(fault.NotFound, "there is no table %q: deny the request, or register the table first", pending.TableID)
 		}
 		d.Dataset = dataset
+		if d.While, err = r.granting.registered(ctx, dataset); err != nil {
+			return httpapi.Request{}, err
+		}
 	}
 	decided, err := r.state.Requests.Decide(ctx, id, d)
 	if err != nil {

@@ -154,6 +154,21 @@ func describeUpload(o *huma.Operation) {
 func (s *Server) upload(ctx context.Context, kind string, in *uploadQuestion) (*uploadedAnswer, error) {
 	w, r := echoOf(in.context)
 	body := &patient{body: r.Body, control: http.NewResponseController(w), pause: s.limits.BodyTimeout, end: time.Now().Add(uploadTime)}
+	answer, err := s.take(ctx, kind, r, body)
+	if err != nil {
+		// Many clients read an answer only when they have sent everything: a connection that is closed
+		// before would tell them nothing. The body is no longer than what is taken.
+		if !body.broken {
+			_, _ = io.Copy(io.Discard, body)
+		}
+		return nil, err
+	}
+	body.lift()
+	return answer, nil
+}
+
+// take stores the file of a form.
+func (s *Server) take(ctx context.Context, kind string, r *http.Request, body io.Reader) (*uploadedAnswer, error) {
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
 		return nil, fault.New(fault.Invalid, "send the file as multipart/form-data, in the field file")
@@ -177,7 +192,6 @@ func (s *Server) upload(ctx context.Context, kind string, in *uploadQuestion) (*
 		if err != nil {
 			return nil, unread(err)
 		}
-		body.lift()
 		noteUpload(ctx, u)
 		return &uploadedAnswer{Body: Uploaded{Status: ResultOK, Filename: u.Filename, Size: u.Size, SHA256: u.SHA256}}, nil
 	}
@@ -234,6 +248,7 @@ type patient struct {
 	control *http.ResponseController
 	pause   time.Duration
 	end     time.Time
+	broken  bool // nothing more comes
 }
 
 // Read waits for bytes for at most the pause.
@@ -245,11 +260,12 @@ func (p *patient) Read(b []byte) (int, error) {
 	if err := p.control.SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, err
 	}
-	return p.body.Read(b)
+	n, err := p.body.Read(b)
+	p.broken = p.broken || err != nil
+	return n, err
 }
 
-// lift takes the deadline away, for what comes next on the connection. Where an upload was refused it
-// stays: the server waits no longer than that for the rest of the body.
+// lift takes the deadline away, for what comes next on the connection.
 func (p *patient) lift() { _ = p.control.SetReadDeadline(time.Time{}) }
 
 func (s *Server) uploadNotes(ctx context.Context, in *notesQuestion) (*notesAnswer, error) {

@@ -188,6 +188,33 @@ func TestSlowUploadsArriveAndStalledOnesAreCut(t *testing.T) {
 	}
 }
 
+// A client that writes all before it reads must learn why its upload was refused, and not only that the
+// connection broke.
+func TestARefusalReachesWhoSendsEverythingFirst(t *testing.T) {
+	t.Parallel()
+	h, dir := withUploads(t)
+	contentType, body := form(t, [3]string{"file", "x", "one"}, [3]string{"file", "y", strings.Repeat("x", 5<<20)})
+	conn, answers := h.talk(t)
+	_, err := fmt.Fprintf(conn, "POST /api/upload/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ann\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", contentType, len(body))
+	for len(body) > 0 && err == nil {
+		n := min(len(body), 256<<10)
+		_, err = io.WriteString(conn, body[:n])
+		body = body[n:]
+		time.Sleep(50 * time.Millisecond) // a line that is slower than what closes the connection
+	}
+	if err != nil {
+		t.Fatalf("the rest could not be sent: %v", err)
+	}
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 400 || len(filesIn(t, dir)) != 0 {
+		t.Errorf("%d, and on disk %v", resp.StatusCode, filesIn(t, dir))
+	}
+}
+
 // inBraces finds the parameters of a path as the router writes them.
 var inBraces = regexp.MustCompile(`:([a-z_]+)`)
 

@@ -28,6 +28,9 @@ type Permission struct {
 	// GrantedAt is zero, and GrantedBy (a user id) empty, in rows of a predecessor.
 	GrantedAt time.Time
 	GrantedBy string
+	// While is the id of a registered table that the dataset stands for: where it is gone, nothing is
+	// granted. Empty for what is granted ahead, and for what is not registered. It is not kept.
+	While string
 	// UserEmail, GroupName and GrantedByEmail are read with it, where they are known.
 	UserEmail, GroupName, GrantedByEmail string
 }
@@ -128,6 +131,11 @@ func (r *Permissions) Grant(ctx context.Context, p Permission) (Permission, erro
 
 // grant writes a valid grant.
 func grant(ctx context.Context, tx *sql.Tx, p Permission, now time.Time) (Permission, error) {
+	if p.While != "" { // a later table of the name would be another one
+		if n, err := one(ctx, tx, nil, scanInt, "SELECT count(*) FROM table_registry WHERE id = $1", p.While); err != nil || n == 0 {
+			return p, noneOr(err, fault.New(fault.NotFound, "the table %q was just removed", p.While))
+		}
+	}
 	table, column, owner := "dataset_permissions", "user_id", p.UserID
 	if p.GroupID != "" {
 		g, err := one(ctx, tx, errNoGroup, scanGroup, selectGroups+" WHERE g.id = $1", p.GroupID)

@@ -144,3 +144,24 @@ func TestTrap_P6_GrantsKeepTheirMeaning(t *testing.T) {
 	must[state.RegisteredTable](t)(s.Registry.Delete(t.Context(), "orders"))
 	standing() // neither name of a removed table opens the next one
 }
+
+func TestTrap_P6_NothingIsGrantedOnATableThatIsJustRemoved(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	ann := addUser(t.Context(), t, s, "ann@example.com", state.RoleViewer, "").ID
+	must[state.RegisteredTable](t)(s.Registry.Register(t.Context(), state.NewTable{Name: "orders", Source: "shop"}, "ann"))
+	asked := must[state.AccessRequest](t)(s.Requests.Create(t.Context(), state.AccessRequest{UserID: ann, TableID: "orders"}))
+	must[state.RegisteredTable](t)(s.Registry.Delete(t.Context(), "orders"))
+	if _, err := s.Permissions.Grant(t.Context(), state.Permission{UserID: ann, Dataset: "orders", While: "orders"}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a grant: %v", err)
+	}
+	if _, err := s.Requests.Decide(t.Context(), asked.ID, state.Decision{Approve: true, Dataset: "orders", While: "orders"}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an approval: %v", err)
+	}
+	if grants := grantsOf(t, s, ""); len(grants) != 0 {
+		t.Errorf("granted: %v", grants)
+	}
+	if waiting := must[state.AccessRequest](t)(s.Requests.Pending(t.Context(), asked.ID)); waiting.Status != state.RequestPending {
+		t.Errorf("the request is %s", waiting.Status)
+	}
+}

@@ -48,8 +48,8 @@ type RequestFilter struct {
 type Decision struct {
 	Approve bool
 	Reason  string
-	// Dataset is what is granted with the approval.
-	Dataset string
+	// Dataset is what is granted with the approval, and While as in Permission.
+	Dataset, While string
 	// By and ByEmail are who decides.
 	By, ByEmail string
 }
@@ -121,7 +121,7 @@ func (r *Requests) Decide(ctx context.Context, id string, d Decision) (AccessReq
 		q.Status, q.ReviewedBy, q.ReviewedAt, q.DecisionReason = RequestDenied, d.ByEmail, r.s.now(), d.Reason
 		if d.Approve {
 			q.Status = RequestApproved
-			p := Permission{UserID: q.UserID, Dataset: d.Dataset, Access: AccessRead, GrantedBy: d.By}
+			p := Permission{UserID: q.UserID, Dataset: d.Dataset, Access: AccessRead, GrantedBy: d.By, While: d.While}
 			if _, err := grant(ctx, tx, p, q.ReviewedAt); err != nil {
 				return err
 			}
