@@ -28,7 +28,7 @@ const (
 )
 
 // MaxDepth is how deep arrays and objects may be nested. A value below it is replaced by null.
-const MaxDepth = fastjson.MaxDepth - 2
+const MaxDepth = fastjson.MaxDepth - 1
 
 // keepBytes is the size of a document after which a parser lets go of its memory.
 const keepBytes = 4 << 20
