@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -34,27 +35,71 @@ const (
 // feed takes in what Jira pushes to one site, and has it published.
 type feed struct {
 	*site
-	fold *folder
+	fold  *folder
+	tasks *tasks
+	last  atomic.Int64 // when the last webhook was taken in, in microseconds; 0 for none yet
+}
+
+func (f *feed) lastWebhook() time.Time {
+	if at := f.last.Load(); at != 0 {
+		return time.UnixMicro(at).UTC()
+	}
+	return time.Time{}
 }
 
 // feed runs until ctx ends. What it acknowledges to the bus is on the disk.
 func (s *site) feed(ctx context.Context, bus *event.Bus, run extract.FeedRun) error {
 	f := &feed{site: s, fold: newFolder(s, run)}
-	var work sync.WaitGroup
-	defer work.Wait()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	sub, err := event.ConsumeBatch(context.WithoutCancel(ctx), bus, event.JiraReceived,
-		event.Consumer{Name: name, Source: s.name}, event.Batch{MaxCount: batchCount, MaxWait: batchWait}, f.received)
+	f.tasks = newTasks(ctx, s)
+	var work sync.WaitGroup
+	defer func() {
+		cancel()
+		work.Wait()
+		f.tasks.work.Wait()
+	}()
+	subs, err := f.serve(ctx, bus)
 	if err != nil {
-		return err
+		return errors.Join(err, event.StopAll(stopBudget, subs...))
 	}
 	work.Go(func() { f.fold.loop(ctx) })
 	if s.client != nil {
 		work.Go(func() { f.refetches(ctx) })
+		work.Go(func() {
+			s.schedule(ctx, taskReconcile, s.reconcileEvery, func(context.Context) error {
+				_, err := f.reconcile(&agnesv1.JiraTaskRequest{}, reasonSchedule)
+				return err
+			})
+		})
+		work.Go(func() {
+			s.schedule(ctx, taskSLA, s.slaEvery, func(context.Context) error {
+				_, err := f.refreshSLA(reasonSchedule)
+				return err
+			})
+		})
+		if err := f.resume(ctx); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Msg("a backfill that was under way does not go on")
+		}
 	}
 	<-ctx.Done()
-	return event.StopAll(stopBudget, sub)
+	return event.StopAll(stopBudget, subs...)
+}
+
+// serve takes in webhooks, and answers what operators ask.
+func (f *feed) serve(ctx context.Context, bus *event.Bus) (subs []*event.Subscription, err error) {
+	add := func(sub *event.Subscription, serr error) {
+		if serr == nil {
+			subs = append(subs, sub)
+		}
+		err = errors.Join(err, serr)
+	}
+	long := context.WithoutCancel(ctx)
+	add(event.ConsumeBatch(long, bus, event.JiraReceived, event.Consumer{Name: name, Source: f.name}, event.Batch{MaxCount: batchCount, MaxWait: batchWait}, f.received))
+	add(event.Serve(long, bus, event.JiraStatus(f.name), f.status))
+	add(event.Serve(long, bus, event.JiraTask(f.name), f.asked))
+	add(event.Serve(long, bus, event.JiraSetAside(f.name), f.aside))
+	add(event.Serve(long, bus, event.JiraFields(f.name), f.listFields))
+	return subs, err
 }
 
 // want is what a batch wants to know of one issue.
@@ -104,6 +149,7 @@ func (f *feed) received(ctx context.Context, batch []event.Event[*agnesv1.JiraRe
 	if err != nil {
 		return err
 	}
+	f.last.Store(f.now().UnixMicro())
 	f.fold.wake()
 	return nil
 }

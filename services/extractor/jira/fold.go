@@ -3,6 +3,7 @@ package jira
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -32,16 +33,52 @@ type folder struct {
 
 	mu    sync.Mutex
 	burst bool
+	later *time.Timer // wakes, where something that can wait changed
+
+	folded atomic.Int64 // the last change that is published; -1 for not known
 }
 
 func newFolder(s *site, run extract.FeedRun) *folder {
 	f := &folder{site: s, run: run, changed: make(chan struct{}, 1), calm: make(chan struct{}, 1)}
+	f.folded.Store(-1)
 	f.wake() // what was taken in and not published before the last stop
 	return f
 }
 
 // wake tells that the store changed.
 func (f *folder) wake() { signal(f.changed) }
+
+// wakeWithin tells that the store changed in a way that can wait for so long.
+func (f *folder) wakeWithin(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.later == nil {
+		f.later = time.AfterFunc(d, func() {
+			f.mu.Lock()
+			f.later = nil
+			f.mu.Unlock()
+			f.wake()
+		})
+	}
+}
+
+// behind is how many changes of the store are not published yet; -1 where that is not known yet.
+func (f *folder) behind(ctx context.Context) int64 {
+	folded := f.folded.Load()
+	if seq, err := f.site.store.Seq(ctx); err == nil && folded >= 0 {
+		return max(seq-folded, 0)
+	}
+	return -1
+}
+
+// end lets go of a timer.
+func (f *folder) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.later != nil {
+		f.later.Stop()
+	}
+}
 
 func signal(c chan struct{}) {
 	select {
@@ -69,8 +106,8 @@ func (f *folder) bursting() bool {
 
 // loop publishes until ctx ends.
 func (f *folder) loop(ctx context.Context) {
+	defer f.end()
 	pause := foldRetry
-	var folded int64 = -1
 	var pruned time.Time
 	for {
 		select {
@@ -82,13 +119,13 @@ func (f *folder) loop(ctx context.Context) {
 			return
 		}
 		upto, err := f.site.store.Seq(ctx)
-		if err == nil && upto != folded {
+		if err == nil && upto != f.folded.Load() {
 			var ready *agnesv1.ExtractReady
 			if ready, err = f.run(ctx); err == nil {
 				err = failure(ready)
 			}
 			if err == nil {
-				folded = upto
+				f.folded.Store(upto)
 			}
 		}
 		if err == nil && time.Since(pruned) > pruneEvery {

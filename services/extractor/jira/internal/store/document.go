@@ -90,6 +90,15 @@ func (s *Store) one(row *sql.Row) (Document, bool, error) {
 // Documents calls each for the documents of these issues, in the order of their numbers; those that are
 // not there are left out.
 func (s *Store) Documents(ctx context.Context, ids []int64, each func(Document) error) error {
+	return s.some(ctx, ids, true, each)
+}
+
+// HeadsOf is Documents without their JSON.
+func (s *Store) HeadsOf(ctx context.Context, ids []int64, each func(Document) error) error {
+	return s.some(ctx, ids, false, each)
+}
+
+func (s *Store) some(ctx context.Context, ids []int64, withJSON bool, each func(Document) error) error {
 	const most = 500
 	for len(ids) > 0 {
 		some := ids[:min(most, len(ids))]
@@ -98,7 +107,7 @@ func (s *Store) Documents(ctx context.Context, ids []int64, each func(Document) 
 		for i, id := range some {
 			args[i] = id
 		}
-		if err := s.all(ctx, each, true, "WHERE id IN (?"+strings.Repeat(", ?", len(some)-1)+") ORDER BY id", args...); err != nil {
+		if err := s.all(ctx, each, withJSON, "WHERE id IN (?"+strings.Repeat(", ?", len(some)-1)+") ORDER BY id", args...); err != nil {
 			return err
 		}
 	}
