@@ -37,7 +37,8 @@ type options struct {
 	HealUpTo       int    `json:"heal_up_to"`
 	SLAEvery       string `json:"sla_every"`
 
-	WebhookURL string `json:"webhook_url"`
+	WebhookURL string        `json:"webhook_url"`
+	OAuth      *oauthOptions `json:"oauth"`
 
 	Attachments *attachmentOptions `json:"attachments"`
 }
@@ -109,6 +110,9 @@ func readSettings(cfg extract.SourceConfig) (settings, error) {
 	}
 	if len(s.SLAFields) == 0 {
 		s.SLAFields = slices.Clone(defaultSLAFields)
+	}
+	if o := s.OAuth; o != nil && (o.ClientID == "" || o.ClientSecret == "") {
+		return s, invalid("oauth", "client_id and client_secret belong together")
 	}
 	if a := s.Attachments; a != nil && (a.MaxMB < 0 || a.QuotaMB < 0 || a.Concurrent < 0) {
 		return s, invalid("attachments", "numbers must not be negative")

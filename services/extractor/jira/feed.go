@@ -77,6 +77,7 @@ func (s *site) feed(ctx context.Context, bus *event.Bus, run extract.FeedRun) er
 				return err
 			})
 		})
+		work.Go(func() { s.schedule(ctx, taskRefresh, refreshEvery, f.lookAfterWebhooks) })
 		if err := f.resume(ctx); err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("a backfill that was under way does not go on")
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/cloud"
 	"github.com/agnes-platform/agnes/services/extractor/jira/jiratest"
 )
 
@@ -201,4 +202,31 @@ func (h *house) expect(query, want string) {
 func (h *house) scratchIsEmpty() bool {
 	left, _ := filepath.Glob(filepath.Join(h.dir, "tmp", "*"))
 	return len(left) == 0
+}
+
+// openTestSite opens a site without an extractor around it. The app of its account is the site's own.
+func openTestSite(t *testing.T, upstream *jiratest.Site, options map[string]any) *site {
+	t.Helper()
+	all := map[string]any{"site": upstream.URL, "email": jiratest.DefaultEmail, "api_token": jiratest.DefaultToken}
+	for k, v := range options {
+		all[k] = v
+	}
+	dir := t.TempDir()
+	s, err := openSite(t.Context(), extract.SourceConfig{Name: "jira", Type: Type, Options: all, DataDir: dir, RawDir: filepath.Join(dir, "raw")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.client.Close()
+	if s.client, err = cloud.New(cloud.Config{
+		Site: upstream.URL, Email: jiratest.DefaultEmail, Token: jiratest.DefaultToken,
+		AppToken: func(context.Context) (string, error) { return jiratest.DefaultAppToken, nil },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }

@@ -27,6 +27,8 @@ func (f *feed) asked(ctx context.Context, q *agnesv1.JiraTaskRequest) (*agnesv1.
 		t, err = f.reconcile(q, reasonRequest)
 	case taskSLA:
 		t, err = f.refreshSLA(reasonRequest)
+	case taskRegister:
+		return f.register(ctx, q)
 	case taskStop:
 		t, err = f.tasks.stop(q.GetStop())
 	default:

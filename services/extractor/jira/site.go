@@ -45,6 +45,7 @@ func openSite(ctx context.Context, cfg extract.SourceConfig, metrics prometheus.
 		c := cloud.Config{
 			Source: cfg.Name, Site: set.Site, Email: set.Email, Token: set.APIToken, CloudID: set.CloudID,
 			SkipRemoteLinks: set.RemoteLinks != nil && !*set.RemoteLinks, Concurrency: set.Concurrency, Metrics: metrics,
+			AppToken: set.OAuth.tokens(),
 		}
 		if set.SLAEmail != "" {
 			c.SLA, c.SLAFields = cloud.Account{Email: set.SLAEmail, Token: set.SLAAPIToken}, set.SLAFields
