@@ -272,6 +272,24 @@ func TestUsersAreRefusedAsByThePredecessor(t *testing.T) {
 	}
 }
 
+func TestTrap_O1_ANewUserOfAnAddressDoesNotInheritItsNotes(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	const notes = "/api/uploads/local-md/ann@example.com.md"
+	token, id := s.analyst("ann@example.com")
+	s.ask("POST", "/api/upload/local-md", token, map[string]string{"content": "of the first Ann"}).into(t, &struct{}{})
+	if got := s.ask("GET", notes, token, nil); got.status != 200 {
+		t.Fatal(got.body)
+	}
+	if got := s.ask("DELETE", "/api/users/"+id, s.admin, nil); got.status != 204 {
+		t.Fatal(got.body)
+	}
+	token, _ = s.analyst("ann@example.com")
+	if got := s.ask("GET", notes, token, nil); got.status != 404 {
+		t.Errorf("the second Ann reads %s", got.body)
+	}
+}
+
 // notices listens for what is raised.
 func (s *server) notices() <-chan *agnesv1.NotificationRaised {
 	s.t.Helper()

@@ -149,7 +149,7 @@ func (h *house) buildServer(ctx context.Context) error {
 	h.server, err = httpapi.New(httpapi.Config{
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
-		Identity: people{h.identity}, SignIn: signingIn{h.identity}, Access: granting,
+		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: granting,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir()}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
@@ -208,7 +208,7 @@ func (h *house) start(ctx context.Context) error {
 	h.work.Go(func() { h.audit.recorder.Run(loops) })
 	h.work.Go(func() { h.audit.store.Run(loops) })
 	h.audit.tell(work, "server.start")
-	served, err := (&rpc{registry: h.registry, identity: people{h.identity}, audit: h.audit}).serve(work, h.bus)
+	served, err := (&rpc{registry: h.registry, identity: people{h.identity, h.uploads}, audit: h.audit}).serve(work, h.bus)
 	h.subscriptions = append(h.subscriptions, served...)
 	if err != nil {
 		return err

@@ -4,14 +4,17 @@ import (
 	"context"
 	"time"
 
+	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
 	"github.com/agnes-platform/agnes/services/api/internal/identity"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
+	"github.com/agnes-platform/agnes/services/api/internal/uploads"
 )
 
 // people shows the identity service to the routes.
 type people struct {
 	*identity.Service
+	uploads *uploads.Store
 }
 
 // callerOf gives back who passed the gate, as identity knows them.
@@ -149,9 +152,19 @@ func (p people) SetPassword(ctx context.Context, by httpapi.Caller, id, password
 	return p.Service.SetPassword(ctx, callerOf(by), id, password)
 }
 
-// DeleteUser removes a user.
+// DeleteUser removes a user, and the notes that are kept under their address.
 func (p people) DeleteUser(ctx context.Context, by httpapi.Caller, id string) error {
-	return p.Service.DeleteUser(ctx, callerOf(by), id)
+	u, err := p.Service.User(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := p.Service.DeleteUser(ctx, callerOf(by), id); err != nil {
+		return err
+	}
+	if err := p.uploads.RemoveNotes(u.Email); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the user is removed, but their notes are not: remove their file in user_local_md")
+	}
+	return nil
 }
 
 // stamped is a time for JSON: null where there is none.

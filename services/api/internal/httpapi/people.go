@@ -111,7 +111,7 @@ func (s *Server) userRoutes() {
 	}, s.endUserSessions)
 	add(s, Admin, op{
 		method: http.MethodDelete, path: "/api/users/{id}", id: "deleteUser", audit: "user.delete", tag: tagPeople, summary: "Remove a user",
-		text: "With sessions, tokens and permissions. Nobody can remove themselves or the last administrator.", status: http.StatusNoContent,
+		text: "With sessions, tokens, permissions and notes; other uploads stay on the disk, under the id. Nobody can remove themselves or the last administrator.", status: http.StatusNoContent,
 		errors: []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity},
 	}, s.deleteUser)
 }

@@ -282,6 +282,20 @@ func (s *Store) Delete(ctx context.Context, id, kind, filename string) error {
 	})
 }
 
+// RemoveNotes removes the notes of a user who is gone: their file has the name of an address, which may
+// become somebody else's.
+func (s *Store) RemoveNotes(email string) error {
+	dir := filepath.Join(s.cfg.DataDir, folders[LocalMD])
+	err := os.Remove(filepath.Join(dir, notesName(email)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("remove the notes of a user: %w", err)
+	}
+	return lake.SyncDir(dir)
+}
+
 var errNotThere = fault.New(fault.NotFound, "there is no such upload; GET /api/uploads lists yours")
 
 func notThere(err error) error {
