@@ -2,7 +2,9 @@ package lake
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
@@ -51,11 +53,17 @@ func withoutFiles(plan string) string {
 	for i, line := range lines {
 		cells[i] = []rune(line)
 	}
-	for i, line := range cells {
-		for at := range line {
-			if strings.HasPrefix(string(line[at:]), filesLabel) {
-				blankBelow(cells[i+1:], edge(line, at, -1), edge(line, at, 1))
+	for i, line := range lines { // as it was: a label that is blanked still tells where files stand
+		if !strings.Contains(line, filesLabel) {
+			continue
+		}
+		known, left := oneWide([]rune(line)), -1
+		for box := range strings.SplitSeq(line, "│") {
+			right := left + 1 + utf8.RuneCountInString(box)
+			if strings.Contains(box, filesLabel) {
+				blankBelow(cells[i+1:], left, right, known)
 			}
+			left = right
 		}
 	}
 	for i := range lines {
@@ -64,17 +72,30 @@ func withoutFiles(plan string) string {
 	return strings.Join(lines, "\n")
 }
 
-// edge is where the box around at ends in a line, in the direction of step.
-func edge(line []rune, at, step int) int {
-	for at >= 0 && at < len(line) && line[at] != '│' {
-		at += step
-	}
-	return at
+// oneWide tells whether each character of a line takes one place on a screen for certain. Where one does
+// not, DuckDB draws the boxes of that line elsewhere than those of others, counted in characters.
+func oneWide(line []rune) bool {
+	return !slices.ContainsFunc(line, func(r rune) bool {
+		return (r < ' ' || r > '~') && (r < firstBox || r > lastBox)
+	})
 }
 
-// blankBelow blanks a box between two columns up to its first empty line.
-func blankBelow(lines [][]rune, left, right int) {
+// firstBox to lastBox are what boxes are drawn with.
+const firstBox, lastBox = '\u2500', '\u257f'
+
+// blankBelow blanks a box between two columns up to its first empty line. A line on which the box may stand
+// elsewhere is blanked whole, and so are all that follow in that row of boxes: what is lost is what the
+// boxes beside it say there. known tells that the columns are those of the box.
+func blankBelow(lines [][]rune, left, right int, known bool) {
 	for _, line := range lines {
+		known = known && oneWide(line)
+		if !known {
+			if strings.Trim(string(line), drawn) == "" {
+				return
+			}
+			blankText(line)
+			continue
+		}
 		if left+1 >= len(line) {
 			return
 		}
@@ -84,6 +105,19 @@ func blankBelow(lines [][]rune, left, right int) {
 		}
 		for i := range box {
 			box[i] = ' '
+		}
+	}
+}
+
+// drawn is what lines without words are made of. One that a text of the statement is made of too says
+// nothing either.
+const drawn = " │┌┐└┘├┤┬┴┼─"
+
+// blankText leaves of a line what is drawn.
+func blankText(line []rune) {
+	for i, r := range line {
+		if !strings.ContainsRune(drawn, r) {
+			line[i] = ' '
 		}
 	}
 }
