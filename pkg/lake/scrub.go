@@ -2,6 +2,7 @@ package lake
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"regexp"
 	"strings"
@@ -99,8 +100,33 @@ var keepValue = map[string]bool{
 	"and": true, "on": true, "has": true, "does": true, "already": true, "must": true, "cannot": true, "could": true,
 }
 
+// maxScrubbed bounds what is looked at of a text in bytes, and maxTold what is kept of it: DuckDB repeats
+// names and values of a statement, whatever their length.
+const maxScrubbed, maxTold = 16 << 10, 4 << 10
+
+// cut is a text without what is beyond a number of bytes.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+// exceptionOf gives the text of an error that comes as JSON, as the C API tells some.
+func exceptionOf(text string) string {
+	var told struct {
+		Type    string `json:"exception_type"`
+		Message string `json:"exception_message"`
+	}
+	if !strings.HasPrefix(text, "{") || json.Unmarshal([]byte(text), &told) != nil || told.Message == "" {
+		return text
+	}
+	return told.Type + " Error: " + told.Message
+}
+
 func scrubText(text string, hide ...string) *Error {
 	e := &Error{}
+	text = exceptionOf(text)
 	if at := strings.Index(text, "\n\nLINE "); at >= 0 {
 		e.Excerpt = strings.TrimSpace(text[at:])
 		text = text[:at]
@@ -125,7 +151,8 @@ func scrubText(text string, hide ...string) *Error {
 			e.Excerpt = strings.ReplaceAll(e.Excerpt, h, "***")
 		}
 	}
-	e.Message = scrubSecrets(strings.TrimSpace(text))
+	e.Excerpt = cut(e.Excerpt, maxTold)
+	e.Message = cut(scrubSecrets(strings.TrimSpace(cut(text, maxScrubbed))), maxTold)
 	return e
 }
 

@@ -168,10 +168,20 @@ func TestTrap_O8_ErrorsAreScrubbed(t *testing.T) {
 		"Parser Error: syntax error at or near \"token\"":                                   "Parser Error: syntax error at or near \"token\"",
 		"INTERNAL Error: oops\n\nStack Trace:\n\n/usr/lib/x.so(abc)":                        "INTERNAL Error: oops",
 		"Conversion Error: cannot cast '1/2/3' to DATE":                                     "Conversion Error: cannot cast '1/2/3' to DATE",
+		`{"exception_type":"Not implemented","exception_message":"Unsupported \"x\""}`:      `Not implemented Error: Unsupported "x"`,
+		`{"a": 1} is no reason`: `{"a": 1} is no reason`,
 	} {
 		if got := scrubText(text).Error(); got != want {
 			t.Errorf("%q\n gave %q\n want %q", text, got, want)
 		}
+	}
+	began := time.Now()
+	long := scrubText("Binder Error: no column "+strings.Repeat("ü", 2_000_000)+"\n\nLINE 1: "+strings.Repeat("x", 2_000_000), "ü")
+	if n := len(long.Error()) + len(long.Excerpt); n > 3*maxTold || !strings.HasSuffix(long.Message, "…") || !strings.HasSuffix(long.Excerpt, "…") {
+		t.Errorf("a long error is told in %d bytes", n)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("scrubbing a long error took %v", took)
 	}
 }
 
