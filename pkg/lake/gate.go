@@ -16,7 +16,7 @@ import (
 
 // queryVerbs are the first words of statements that only read.
 var queryVerbs = map[string]bool{
-	"SELECT": true, "WITH": true, "FROM": true, "VALUES": true, "TABLE": true, "PIVOT": true, "UNPIVOT": true,
+	"SELECT": true, "WITH": true, "FROM": true, "VALUES": true, "TABLE": true, "PIVOT": true, "UNPIVOT": true, "PIVOT_WIDER": true, "PIVOT_LONGER": true,
 	"DESCRIBE": true, "DESC": true, "SHOW": true, "SUMMARIZE": true, "": true, // "" is a parenthesis
 }
 
@@ -25,6 +25,9 @@ type readStatement struct {
 	query string // without the EXPLAIN before it
 	// explain is "EXPLAIN " with its options; empty for a plain query.
 	explain string
+	// pivot tells that DuckDB makes several statements of it: a PIVOT that finds its columns by itself is
+	// one that creates a type of the values that there are, and one that asks.
+	pivot bool
 }
 
 // CheckRead tells why a text is not one statement that only reads, as far as that can be told without
@@ -41,15 +44,19 @@ func parseRead(text string, depth int) (readStatement, error) {
 	if err := moderate(text); err != nil {
 		return readStatement{}, err
 	}
-	s, err := OneStatement(text)
+	s, n, err := statements(text)
 	if err != nil {
-		if strings.Contains(strings.ToUpper(text), "PIVOT") && strings.Contains(fault.Message(err), "one statement at a time") {
-			return readStatement{}, fault.Wrap(err, fault.Invalid,
-				"a PIVOT that finds its columns by itself is several statements for DuckDB; name the values: PIVOT … ON column IN (value, …)")
-		}
 		return readStatement{}, err
 	}
-	r := readStatement{query: s.Text}
+	r := readStatement{query: s.Text, pivot: n > 1 && isPivot(s)}
+	switch {
+	case n != 1 && !r.pivot:
+		return readStatement{}, errSeveral(n)
+	case r.pivot && (depth > 0 || s.Verb == "EXPLAIN"):
+		return readStatement{}, fault.New(fault.Invalid, "a PIVOT that finds its columns by itself is not answered in EXPLAIN and query(…); %s", namePivot)
+	case r.pivot:
+		return r, inspectPivot(r.query)
+	}
 	if s.Verb == "EXPLAIN" {
 		if r.explain, r.query, err = splitExplain(s.Text); err != nil {
 			return readStatement{}, err
@@ -64,6 +71,40 @@ func parseRead(text string, depth int) (readStatement, error) {
 		return readStatement{}, fault.New(fault.Invalid, refusal, s.Verb)
 	}
 	return r, inspect(r.query, depth)
+}
+
+const namePivot = "name the values: PIVOT … ON column IN (value, …)"
+
+// isPivot tells whether what DuckDB takes for several statements is one that was written: without a
+// semicolon there is no second one.
+func isPivot(s Statement) bool {
+	if !queryVerbs[s.Verb] && s.Verb != "EXPLAIN" {
+		return false
+	}
+	found := false
+	for lex := (lexer{sql: s.Text}); ; {
+		t, ok := lex.next()
+		if !ok {
+			return found
+		}
+		word := s.Text[t.start:t.end]
+		if word == ";" {
+			return false
+		}
+		found = found || strings.EqualFold(word, "PIVOT") || strings.EqualFold(word, "PIVOT_WIDER")
+	}
+}
+
+// inspectPivot is inspect for what has no tree: nothing that is looked at there may stand in it.
+func inspectPivot(query string) error {
+	p := parsers()
+	if p.err != nil {
+		return p.err
+	}
+	if p.rules.mayUse(query) || mayNamePath.MatchString(query) {
+		return fault.New(fault.Invalid, "a PIVOT that finds its columns by itself is not answered beside names of DuckDB's own, paths and addresses; %s", namePivot)
+	}
+	return nil
 }
 
 // bounds are how often some words may stand in a statement. DuckDB's parser and planner take time with the
@@ -168,6 +209,9 @@ func admit(conn mapping.Connection, text string) (mapping.PreparedStatement, err
 	if err != nil {
 		return none, err
 	}
+	if read.pivot {
+		return pivoted(conn, read.query)
+	}
 	statement, err := prepareOne(conn, read.query)
 	if err != nil {
 		return none, err
@@ -180,6 +224,50 @@ func admit(conn mapping.Connection, text string) (mapping.PreparedStatement, err
 	}
 	mapping.DestroyPrepare(&statement)
 	return explained(conn, read.explain+read.query)
+}
+
+// pivoted prepares the last of the statements of a PIVOT, and runs those before it. The types that they
+// create are temporary, and so those of the connection, which has no other statement.
+func pivoted(conn mapping.Connection, text string) (mapping.PreparedStatement, error) {
+	var none mapping.PreparedStatement
+	var extracted mapping.ExtractedStatements
+	n := mapping.ExtractStatements(conn, text, &extracted)
+	defer mapping.DestroyExtracted(&extracted)
+	if n == 0 {
+		return none, scrubText(mapping.ExtractStatementsError(extracted))
+	}
+	for i := range n {
+		statement, err := prepareAt(conn, extracted, i)
+		if err != nil {
+			return none, err
+		}
+		if i == n-1 {
+			if err := check(statement); err != nil {
+				mapping.DestroyPrepare(&statement)
+				return none, err
+			}
+			return statement, nil
+		}
+		err = create(statement)
+		mapping.DestroyPrepare(&statement)
+		if err != nil {
+			return none, err
+		}
+	}
+	return none, nil
+}
+
+// create runs a statement that creates something.
+func create(statement mapping.PreparedStatement) error {
+	if mapping.PreparedStatementType(statement) != mapping.StatementTypeCreate {
+		return fault.New(fault.Invalid, refusal, "this")
+	}
+	var result mapping.Result
+	defer mapping.DestroyResult(&result)
+	if mapping.ExecutePrepared(statement, &result) == mapping.StateError {
+		return scrubText(mapping.ResultError(&result))
+	}
+	return nil
 }
 
 // check tells why a prepared statement is not admitted; nil where it is.

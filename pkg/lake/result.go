@@ -58,7 +58,13 @@ func prepareOne(conn mapping.Connection, text string) (mapping.PreparedStatement
 	case n > 1:
 		return statement, fmt.Errorf("%d statements instead of one", n)
 	}
-	if mapping.PrepareExtractedStatement(conn, extracted, 0, &statement) == mapping.StateError {
+	return prepareAt(conn, extracted, 0)
+}
+
+// prepareAt prepares one of extracted statements.
+func prepareAt(conn mapping.Connection, extracted mapping.ExtractedStatements, i mapping.IdxT) (mapping.PreparedStatement, error) {
+	var statement mapping.PreparedStatement
+	if mapping.PrepareExtractedStatement(conn, extracted, i, &statement) == mapping.StateError {
 		err := scrubText(mapping.PrepareError(statement))
 		mapping.DestroyPrepare(&statement)
 		return statement, err

@@ -26,18 +26,31 @@ type Statement struct {
 // OneStatement tells whether text is exactly one statement, by DuckDB's own parser and without
 // executing anything. The error is fault.Invalid, with a sentence for whoever wrote the text.
 func OneStatement(text string) (Statement, error) {
-	s, err := trimStatement(text)
+	s, n, err := statements(text)
+	if err == nil && n != 1 {
+		err = errSeveral(n)
+	}
 	if err != nil {
 		return Statement{}, err
 	}
-	n, err := parsers().count(s.Text)
-	switch {
-	case err != nil:
-		return Statement{}, fault.Wrap(err, fault.Invalid, "%s", UserMessage(err))
-	case n != 1:
-		return Statement{}, fault.New(fault.Invalid, "one statement at a time: the text holds %d", n)
-	}
 	return s, nil
+}
+
+func errSeveral(n int) error {
+	return fault.New(fault.Invalid, "one statement at a time: the text holds %d", n)
+}
+
+// statements trims a text and tells how many statements DuckDB makes of it.
+func statements(text string) (Statement, int, error) {
+	s, err := trimStatement(text)
+	if err != nil {
+		return Statement{}, 0, err
+	}
+	n, err := parsers().count(s.Text)
+	if err != nil {
+		return Statement{}, 0, fault.Wrap(err, fault.Invalid, "%s", UserMessage(err))
+	}
+	return s, n, nil
 }
 
 // UserMessage is the sentence for the one who wrote the statement that failed: what DuckDB said, and
