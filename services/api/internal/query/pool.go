@@ -40,8 +40,9 @@ type pool struct {
 	known     worker.Report
 	idle      []idler // the one used last is the last
 	busy      map[*worker.Process]bool
-	starting  int // without a scope, for whoever comes next
-	made      int // for the names of folders
+	starting  int  // without a scope, for whoever comes next
+	failing   bool // the last that was started ahead did not start
+	made      int  // for the names of folders
 	kills     map[string]int64
 	closed    bool
 }
@@ -124,7 +125,7 @@ func realPath(dir string) (string, error) {
 func (p *pool) first() (*worker.Process, error) {
 	for {
 		started, err := p.start()
-		if err == nil || p.isolation == worker.NotIsolated {
+		if err == nil || p.isolation == worker.NotIsolated || worker.IsExhausted(err) {
 			return started, err
 		}
 		p.isolation++
@@ -184,10 +185,38 @@ func (p *pool) start() (*worker.Process, error) {
 	return started, nil
 }
 
+// notStarted is the error for whoever asked while the machine has no process, descriptor or memory left.
+func notStarted(err error) error {
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	err = fault.Wrap(err, fault.Unavailable, "no process can be started for the query at the moment; try again")
+	if errors.As(err, &known) {
+		return known.After(retryAfter)
+	}
+	return err
+}
+
 var errClosed = fault.New(fault.Unavailable, "the server is stopping; try again in a moment")
 
-// run answers a job in a process with the scope.
+// run answers a job in a process with the scope, and in another one where somebody ended the first before
+// it told anything.
 func (p *pool) run(ctx context.Context, scope *Scope, j answer.Job, write func([]byte) error) (answer.Summary, error) {
+	told := false
+	tell := func(piece []byte) error {
+		told = true
+		return write(piece)
+	}
+	summary, err := p.attempt(ctx, scope, j, tell)
+	var died *worker.DeathError
+	if errors.As(err, &died) && died.Outside && !told && ctx.Err() == nil {
+		return p.attempt(ctx, scope, j, tell)
+	}
+	return summary, err
+}
+
+func (p *pool) attempt(ctx context.Context, scope *Scope, j answer.Job, write func([]byte) error) (answer.Summary, error) {
 	process, err := p.take(ctx, scope.Fingerprint)
 	if err != nil {
 		return answer.Summary{}, err
@@ -247,7 +276,7 @@ func (p *pool) take(ctx context.Context, fingerprint string) (*worker.Process, e
 	p.loops.Go(func() {
 		process, err := p.start()
 		if err != nil {
-			failed <- err
+			failed <- notStarted(err)
 			return
 		}
 		p.mu.Lock()
@@ -325,8 +354,10 @@ func (p *pool) ahead() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.starting--
+		failing := p.failing
+		p.failing = err != nil
 		if err != nil {
-			if !p.closed {
+			if !p.closed && !failing { // it is tried every second
 				p.log.Error().Err(err).Msg("cannot start a process for queries ahead")
 			}
 			return

@@ -139,6 +139,94 @@ func TestAProcessKilledInMidAnswerCutsIt(t *testing.T) {
 	}
 }
 
+func TestAQueryWhoseProcessSomebodyEndedIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	e, scope := children(t, Config{})
+	const sql = "SELECT count(*) AS n FROM orders"
+	if _, _, err := ask(t, e, scope, TypeCSV, sql, 0); err != nil {
+		t.Fatal(err)
+	}
+	e.pool.mu.Lock()
+	for _, idle := range e.pool.idle { // whichever is taken does not answer
+		_ = syscall.Kill(idle.Pid(), syscall.SIGSTOP)
+	}
+	e.pool.mu.Unlock()
+	type told struct {
+		text string
+		err  error
+	}
+	answer := make(chan told, 1)
+	go func() {
+		var out bytes.Buffer
+		_, err := e.Run(context.Background(), Request{User: "ann", Scope: scope, SQL: sql, MediaType: TypeCSV}, func() io.Writer { return &out })
+		answer <- told{out.String(), err}
+	}()
+	first := e.pool.working(t).Pid()
+	_ = syscall.Kill(first, syscall.SIGKILL)
+	if got := <-answer; got.err != nil || got.text != "n\r\n3000\r\n" {
+		t.Errorf("%q, %v", got.text, got.err)
+	}
+	// One that is ended twice is not asked for ever.
+	ended := make(chan error, 1)
+	go func() {
+		_, err := e.Run(context.Background(), Request{User: "ann", Scope: scope, SQL: endless, MediaType: TypeCSV}, func() io.Writer { return io.Discard })
+		ended <- err
+	}()
+	killed := map[int]bool{first: true}
+	for len(killed) < 3 {
+		pid := e.pool.working(t).Pid()
+		killed[pid] = true
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err := <-ended; !fault.Is(err, fault.Internal) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestWithoutANewProcessAQueryMayBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "binary")
+	if err := os.Symlink(binary, link); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	e := engine(t, Config{DataDir: dir, TempRoot: filepath.Join(dir, "tmp"), Worker: []string{link, worker.Argument}})
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	var last error
+	for _, scope := range []string{"a", "b", "c"} { // more than wait already
+		_, _, last = ask(t, e, NewScope(scope, nil), TypeCSV, "SELECT 1", 0)
+	}
+	if !fault.Is(last, fault.Unavailable) || fault.RetryAfter(last) == 0 || strings.Contains(fault.Message(last), "/") {
+		t.Errorf("%v", last)
+	}
+}
+
+func TestALongValueIsPassedOnInPieces(t *testing.T) {
+	t.Parallel()
+	apart, scope := children(t, Config{})
+	for _, e := range []*Engine{apart, engine(t, Config{})} {
+		out := &widest{}
+		_, err := e.Run(t.Context(), Request{User: "ann", Scope: scope, SQL: "SELECT repeat('x', 3000000) AS x", MediaType: TypeCSV}, func() io.Writer { return out })
+		if err != nil || out.all != 3_000_005 || out.most > 256<<10 {
+			t.Errorf("%+v, %v", out, err)
+		}
+	}
+}
+
+// widest counts what is written, and the most at once.
+type widest struct{ all, most int }
+
+func (w *widest) Write(b []byte) (int, error) {
+	w.all, w.most = w.all+len(b), max(w.most, len(b))
+	return len(b), nil
+}
+
 func TestAQueryBeyondItsMemoryEndsAndOthersGoOn(t *testing.T) {
 	t.Parallel()
 	e, scope := children(t, Config{PerUser: 1, Running: 2, Threads: 1, MemoryBytes: 3 * 64 << 20})

@@ -191,11 +191,11 @@ func (r *running) encode(batches <-chan arrow.RecordBatch, enc encoder) error {
 	return nil
 }
 
-// flushAt is how many bytes of an answer are gathered before they are sent. What fails earlier is
-// still an error with a status.
+// flushAt is how many bytes of an answer are gathered before they are sent, and how many are sent at
+// most at once. What fails earlier is still an error with a status.
 const flushAt = 256 << 10
 
-// sink gathers bytes and sends them in large pieces.
+// sink gathers bytes and sends them in pieces of flushAt.
 type sink struct {
 	send    func([]byte) error
 	at      int // how much is gathered
@@ -218,7 +218,15 @@ func (s *sink) flush(all bool) error {
 	}
 	s.started, s.at = true, flushAt
 	s.sent += int64(len(s.buf))
-	err := s.send(s.buf)
+	// A batch of long texts may be hundreds of MB: it is not sent as one, for whoever passes it on holds a piece.
+	rest := s.buf
+	for len(rest) > flushAt {
+		if err := s.send(rest[:flushAt]); err != nil {
+			return err
+		}
+		rest = rest[flushAt:]
+	}
+	err := s.send(rest)
 	s.buf = s.buf[:0]
 	return err
 }

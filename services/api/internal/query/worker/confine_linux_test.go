@@ -169,7 +169,7 @@ func (p *Process) probe(t *testing.T, what string) string {
 	if err := writeFrame(p.conn, frameProbe, []byte(what)); err != nil {
 		t.Fatal(err)
 	}
-	_, answer, err := readFrame(p.conn, nil)
+	_, answer, err := readFrame(p.conn, nil, maxTold)
 	if err != nil {
 		t.Fatalf("%s: %v; it said: %s", what, err, p.stderr.text())
 	}

@@ -29,7 +29,9 @@ const (
 
 const (
 	frameHead = 5
-	maxFrame  = 1 << 30
+	// maxTold and maxAsked bound a frame from the worker, which somebody may have taken over, and to it,
+	// which names every part of every table.
+	maxTold, maxAsked = 4 << 20, 1 << 30
 )
 
 type setup struct {
@@ -109,14 +111,14 @@ func writeJSON(w io.Writer, kind byte, v any) error {
 	return writeFrame(w, kind, payload)
 }
 
-// readFrame reads a frame into buf, which grows as it must.
-func readFrame(r io.Reader, buf []byte) (kind byte, payload []byte, err error) {
+// readFrame reads a frame of at most that length into buf, which grows as it must.
+func readFrame(r io.Reader, buf []byte, most int) (kind byte, payload []byte, err error) {
 	var head [frameHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, buf, err
 	}
 	n := int(binary.LittleEndian.Uint32(head[1:]))
-	if n > maxFrame {
+	if n > most {
 		return 0, buf, fmt.Errorf("a frame of %d bytes", n)
 	}
 	if cap(buf) < n {

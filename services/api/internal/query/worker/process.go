@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/agnes-platform/agnes/services/api/internal/query/answer"
@@ -66,6 +67,8 @@ const (
 type DeathError struct {
 	// Memory: it took more than it may, or the machine had no more.
 	Memory bool
+	// Outside: somebody else ended it, whatever the job was.
+	Outside bool
 	// State is how the process ended, and Output the first and the last that it said; for logs.
 	State, Output string
 }
@@ -76,6 +79,17 @@ func (e *DeathError) Error() string {
 		return "the query's process was ended because of its memory (" + e.State + ")"
 	}
 	return "the query's process ended (" + e.State + ")"
+}
+
+// IsExhausted tells whether a worker could not be started because something was short at the moment, and
+// not because the kernel refuses how.
+func IsExhausted(err error) bool {
+	for _, short := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, os.ErrDeadlineExceeded} {
+		if errors.Is(err, short) {
+			return true
+		}
+	}
+	return false
 }
 
 // Start starts a worker. It must be called on a thread that stays, for the worker goes with it. Ready
@@ -124,7 +138,7 @@ func (p *Process) Ready() error {
 	})
 	var kind byte
 	if err == nil {
-		kind, p.buf, err = readFrame(p.conn, p.buf)
+		kind, p.buf, err = readFrame(p.conn, p.buf, maxTold)
 	}
 	if err == nil && kind != frameReady {
 		err = fmt.Errorf("it began with a frame %q", kind)
@@ -170,7 +184,7 @@ func (p *Process) Run(ctx context.Context, scope *answer.Scope, j answer.Job, wr
 	}()
 	var refused error // by whom the answer is written to
 	for {
-		kind, payload, err := readFrame(p.conn, p.buf)
+		kind, payload, err := readFrame(p.conn, p.buf, maxTold)
 		p.buf = payload[:0]
 		switch {
 		case err != nil:
@@ -232,9 +246,10 @@ func (p *Process) death(cause error) error {
 	}
 	e := &DeathError{Output: p.stderr.text(), State: p.cmd.ProcessState.String()}
 	e.Memory = p.overdrew.Load() || !p.killed.Load() && killedForMemory() > p.ooms
-	for _, sign := range []string{"out of memory", "bad_alloc", "annot allocate memory"} {
+	for _, sign := range []string{"out of memory", "bad_alloc", "annot allocate memory", "malloc failed"} {
 		e.Memory = e.Memory || strings.Contains(e.Output, sign)
 	}
+	e.Outside = !e.Memory && !p.killed.Load() && e.State == "signal: killed"
 	return e
 }
 

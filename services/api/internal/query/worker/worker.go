@@ -78,7 +78,7 @@ type work struct {
 
 // begin reads the setup, locks the process in, and tells what holds.
 func (s *server) begin() error {
-	kind, payload, err := readFrame(s.in, nil)
+	kind, payload, err := readFrame(s.in, nil, maxAsked)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (s *server) listen() {
 }
 
 func (s *server) next() work {
-	kind, payload, err := readFrame(s.in, nil)
+	kind, payload, err := readFrame(s.in, nil, maxAsked)
 	w := work{kind: kind, payload: payload, err: err}
 	if err != nil {
 		return w
