@@ -107,3 +107,37 @@ works: SELECT 1 AS checkpoint, 2 AS query, 3 AS "read_text"
 works: SELECT 'ü', '日本', '🙂', 'a' || chr(10)
 works: {{x:efbbbf}}SELECT 1
 works: SELECT{{x:c2a0}}1
+works: PIVOT orders ON customer USING count(*)
+works: PIVOT orders ON customer
+works: FROM (PIVOT orders ON customer USING sum(id))
+works: WITH p AS (PIVOT orders ON customer USING count(*)) SELECT * FROM p
+works: SELECT * FROM orders PIVOT (count(*) FOR customer IN ('c1', 'c2'))
+works: SELECT * FROM (SELECT 1 AS a, 2 AS b) UNPIVOT (v FOR k IN (a, b))
+works: SELECT * FROM orders USING SAMPLE 50%
+works: SELECT * FROM orders USING SAMPLE reservoir(2 ROWS) REPEATABLE (42)
+works: SELECT * FROM orders TABLESAMPLE bernoulli(10 PERCENT)
+works: SELECT 1 AS a UNION ALL BY NAME SELECT 2 AS b
+works: SELECT * FROM orders LIMIT 50%
+works: SELECT * RENAME (id AS number) FROM orders
+works: SELECT o.* EXCLUDE (id) FROM orders o
+works: SELECT min(COLUMNS(*)) FROM orders
+works: SELECT sum(id) OVER (ORDER BY id RANGE BETWEEN 2 PRECEDING AND CURRENT ROW EXCLUDE TIES) FROM orders
+works: SELECT customer, id, grouping(customer, id), count(*) FROM orders GROUP BY CUBE (customer, id)
+works: SELECT list_reduce([1, 2, 3], lambda a, b : a + b), list_zip([1], [2])
+works: WITH RECURSIVE t(n) USING KEY (n) AS (SELECT 1 UNION SELECT n + 1 FROM t WHERE n < 3) FROM t
+works: SELECT x FROM generate_series(DATE '2024-01-01', DATE '2024-03-01', INTERVAL 1 MONTH) t(x)
+works: SELECT time_bucket(INTERVAL 1 WEEK, last_update), date_diff('day', last_update, DATE '2026-02-01') FROM notes
+works: FROM histogram(orders, id, bin_count := 3)
+works: SELECT orders FROM orders
+works: SELECT 'https://example.com/a?b=c' AS url, '/path/x' AS path, split_part('a/b', '/', 1) AS first
+works: SELECT * FROM orders WHERE customer LIKE '/%' OR customer = '://'
+works: SELECT t.set, t.load, t.call, t.export FROM (SELECT 1 AS set, 2 AS load, 3 AS call, 4 AS export) t
+works: SELECT 1 AS update, 2 AS install
+works: SELECT 1; -- a comment; behind
+works: EXPLAIN ANALYZE SELECT * FROM orders WHERE customer <> '{{repeat:100000:x}}'
+works: SHOW SCHEMAS
+works: SUMMARIZE TABLE orders
+works: DESCRIBE TABLE orders
+works: SELECT name FROM pragma_table_info('orders')
+works: SELECT 1::BIT, 'a'::ENUM('a', 'b'), 5::UHUGEINT, 5::BIGNUM, union_value(k := 1), [1, 2]::INT[2]
+works: SELECT 'NaN'::DOUBLE, 1 / 0, 'infinity'::DATE, '2024-01-01'::TIMESTAMP_NS

@@ -52,7 +52,6 @@ refused: FROM arrow_scan_dumb(0, 0, 0)
 refused: SELECT finalize(sum(1) EXPORT_STATE)
 refused: SELECT variant_bytes_to_variant('x'::BLOB)
 refused: SELECT __internal_decompress_string(1::UBIGINT)
-refused: PIVOT orders ON customer
 refused: SELECT * FROM (DELETE FROM orders)
 refused: (DROP VIEW orders)
 refused: ;
@@ -60,3 +59,31 @@ refused: {{x:20}}
 refused: -- nothing
 refused: SELECT sleep_ms(1000)
 refused: SELECT pg_sleep(10)
+refused: PIVOT orders ON customer; DROP VIEW orders
+refused: PIVOT orders ON customer; SELECT 1
+refused: SELECT 1; PIVOT orders ON customer
+refused: PIVOT (FROM duckdb_views()) ON sql
+refused: PIVOT (FROM read_text('{{secret}}')) ON content
+refused: PIVOT '{{granted}}' ON customer
+refused: PIVOT (SELECT current_setting('allowed_paths') AS x) ON x
+refused: COPY (PIVOT orders ON customer) TO '{{outside}}/x.csv'
+refused: CREATE TABLE x AS FROM (PIVOT orders ON customer)
+refused: FROM query('PIVOT orders ON customer')
+refused: FROM query(E'FROM duckdb\x5fviews()')
+refused: FROM query(E'FROM duckdb\137views()')
+refused: FROM query('FROM duckdb'{{x:0a}}'_views()')
+refused: FROM query('FROM duckdb'::VARCHAR || '_views()')
+refused: FROM U&"duckdb\005fviews"
+refused: FROM U&"zz\005fbonus"
+refused: SELECT list_aggregate([1], 'com' || 'bine')
+refused: SELECT list_aggregate([1], 'fin' || 'alize')
+refused: SELECT @allowed_paths
+refused: WITH a AS (SELECT 1) INSERT INTO orders SELECT * FROM a
+refused: FROM orders INSERT INTO orders
+refused: SELECT * INTO x FROM orders
+refused: SELECT * FROM orders FOR UPDATE; COMMIT
+refused: DECLARE c CURSOR FOR SELECT 1
+refused: LISTEN x
+refused: DO $$ SELECT 1 $$
+refused: EXPLAIN (ANALYZE, FORMAT mermaid) FROM orders
+refused: SELECT 1 \; SELECT 2

@@ -73,3 +73,25 @@ refused: FROM sql_auto_complete('SELECT * FROM shop.')
 answered: SELECT getvariable('x')
 answered: FROM pragma_platform()
 answered: FROM test_all_types()
+answered: EXPLAIN ANALYZE SELECT o.id FROM orders o LEFT JOIN notes n ON o.id = n.id WHERE o.customer <> '{{repeat:60:a}}{{repeat:80:日}}'
+answered: EXPLAIN ANALYZE SELECT o.id FROM orders o LEFT JOIN orders n ON o.id = n.id WHERE o.customer <> '{{repeat:30:a}}{{repeat:80:é}}'
+answered: EXPLAIN ANALYZE SELECT o.id FROM orders o LEFT JOIN orders n ON o.id = n.id WHERE o.customer <> repeat(chr(127), 40)
+answered: EXPLAIN ANALYZE SELECT o.id FROM orders o LEFT JOIN orders n ON o.id = n.id WHERE o.customer <> '{{repeat:20:│ └─┘ Filename(s): }}'
+answered: SHOW ALL
+answered: SHOW VARIABLES
+answered: SHOW TABLES FROM shop
+answered: SHOW TABLES FROM system
+hidden: SHOW allowed_paths
+hidden: SHOW memory_limit
+hidden: SHOW SECRETS
+hidden: SHOW EXTENSIONS
+answered: FROM duckdb_dependencies()
+answered: FROM duckdb_types()
+answered: FROM duckdb_sequences()
+answered: FROM duckdb_indexes()
+answered: FROM pg_catalog.pg_depend
+answered: FROM pg_catalog.pg_enum
+answered: FROM pg_catalog.pg_proc
+answered: FROM information_schema.table_constraints
+answered: SELECT has_table_privilege('zz_bonus', 'select')
+answered: SELECT current_user, current_database(), current_query(), version()

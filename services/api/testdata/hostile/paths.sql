@@ -41,3 +41,25 @@ refused: FROM users
 refused: FROM personal_access_tokens
 refused: FROM main.sessions
 refused: FROM server.shop.zz_bonus_x
+hidden: PIVOT zz_bonus ON zz_column
+hidden: PIVOT shop.zz_bonus ON zz_column USING count(*)
+hidden: FROM (PIVOT hr.zz_people ON zz_column)
+hidden: WITH p AS (PIVOT zz_people ON zz_column USING count(*)) FROM p
+hidden: SUMMARIZE TABLE zz_bonus
+hidden: DESCRIBE TABLE shop.zz_bonus
+hidden: SELECT * FROM (DESCRIBE zz_bonus)
+hidden: SELECT * FROM (SUMMARIZE hr.zz_people)
+hidden: WITH orders AS (FROM zz_bonus) FROM orders
+hidden: SELECT * FROM orders ASOF JOIN zz_bonus USING (id)
+hidden: SELECT * FROM orders WHERE id = ANY (SELECT id FROM zz_bonus)
+hidden: SELECT list_transform([1], x -> (SELECT max(zz_column) FROM zz_bonus))
+hidden: FROM histogram(zz_bonus, id)
+hidden: SELECT zz_bonus FROM zz_bonus
+hidden: FROM main.zz_bonus
+hidden: SELECT ARRAY(SELECT id FROM hr.zz_people)
+hidden: FROM zz_bonus TABLESAMPLE 10%
+refused: SELECT * FROM zz_bonus AT (VERSION => 1)
+refused: FROM shop.main.zz_bonus
+refused: SELECT 'zz_bonus'::regclass
+refused: FROM [zz_bonus]
+refused: SELECT shop.zz_bonus
