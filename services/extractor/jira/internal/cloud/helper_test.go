@@ -19,14 +19,14 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start gives a site and a client of it.
-func start(t testing.TB, site jiratest.Config, change ...func(*cloud.Config)) (*jiratest.Site, *cloud.Client) {
+func start(t *testing.T, site jiratest.Config, change ...func(*cloud.Config)) (*jiratest.Site, *cloud.Client) {
 	t.Helper()
 	s := jiratest.New(site)
 	t.Cleanup(s.Close)
 	return s, client(t, s, change...)
 }
 
-func client(t testing.TB, s *jiratest.Site, change ...func(*cloud.Config)) *cloud.Client {
+func client(t *testing.T, s *jiratest.Site, change ...func(*cloud.Config)) *cloud.Client {
 	t.Helper()
 	media, err := url.Parse(s.MediaURL)
 	if err != nil {
@@ -59,7 +59,7 @@ func patience(d time.Duration) func(*cloud.Config) {
 
 func retries(n int) func(*cloud.Config) { return func(c *cloud.Config) { c.Retries = n } }
 
-func fetch(t testing.TB, c *cloud.Client, ref string) cloud.Document {
+func fetch(t *testing.T, c *cloud.Client, ref string) cloud.Document {
 	t.Helper()
 	d, err := c.Fetch(t.Context(), ref)
 	if err != nil {
@@ -83,7 +83,7 @@ type doc struct {
 
 type item map[string]any
 
-func read(t testing.TB, d cloud.Document) doc {
+func read(t *testing.T, d cloud.Document) doc {
 	t.Helper()
 	var out doc
 	if err := json.Unmarshal(d.JSON, &out); err != nil {
@@ -96,7 +96,7 @@ func read(t testing.TB, d cloud.Document) doc {
 }
 
 // truth is what the site has of an issue, read without the client.
-func truth(t testing.TB, s *jiratest.Site, ref string) (comments, worklogs, histories []item) {
+func truth(t *testing.T, s *jiratest.Site, ref string) (comments, worklogs, histories []item) {
 	t.Helper()
 	var is struct {
 		Fields struct {
@@ -113,7 +113,7 @@ func truth(t testing.TB, s *jiratest.Site, ref string) (comments, worklogs, hist
 }
 
 // wantKind fails the test unless err is of the kind, and says nothing that it must not.
-func wantKind(t testing.TB, err error, kind fault.Kind) {
+func wantKind(t *testing.T, err error, kind fault.Kind) {
 	t.Helper()
 	if fault.KindOf(err) != kind {
 		t.Errorf("kind %q, want %q: %v", fault.KindOf(err), kind, err)
@@ -129,7 +129,7 @@ func wantKind(t testing.TB, err error, kind fault.Kind) {
 }
 
 // soon fails a test that takes longer than a call of the site ever should.
-func soon(t testing.TB) context.Context {
+func soon(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
