@@ -3,6 +3,7 @@ package jiratest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -201,10 +202,16 @@ func (s *Site) faulty(route string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s.arrive(route, r)
 		defer s.leave()
+		// A server notices that its caller went away only when the body is read.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		s.mu.Lock()
 		latency := s.cfg.Latency
 		s.mu.Unlock()
-		if !hold(r, latency) || s.throttled(w) {
+		if !s.hold(r, latency) || s.throttled(w) {
 			return
 		}
 		f := s.faultFor(route, r)
@@ -212,7 +219,7 @@ func (s *Site) faulty(route string, next http.HandlerFunc) http.HandlerFunc {
 			next(w, r)
 			return
 		}
-		if !hold(r, f.Delay) {
+		if !s.hold(r, f.Delay) {
 			return
 		}
 		s.fail(w, r, f, next)
@@ -220,7 +227,7 @@ func (s *Site) faulty(route string, next http.HandlerFunc) http.HandlerFunc {
 }
 
 // hold waits, and tells whether the caller is still there.
-func hold(r *http.Request, d time.Duration) bool {
+func (s *Site) hold(r *http.Request, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
@@ -230,8 +237,9 @@ func hold(r *http.Request, d time.Duration) bool {
 	case <-t.C:
 		return true
 	case <-r.Context().Done():
-		return false
+	case <-s.closing:
 	}
+	return false
 }
 
 func (s *Site) fail(w http.ResponseWriter, r *http.Request, f *Fault, next http.HandlerFunc) {

@@ -80,6 +80,8 @@ type Site struct {
 	cfg  Config
 
 	server, media *httptest.Server
+	closing       chan struct{}
+	once          sync.Once
 
 	mu        sync.Mutex
 	clock     time.Time
@@ -117,7 +119,7 @@ func New(cfg Config) *Site {
 	s := &Site{
 		cfg: cfg, clock: cfg.Start, issues: map[int64]*issue{}, byKey: map[keyOf]int64{}, gone: map[int64]bool{},
 		changed: map[int64]change{}, blobs: map[int64][]byte{}, sprints: map[int64]*sprint{}, broken: map[string]bool{},
-		seq: firstSeq, boards: 1,
+		seq: firstSeq, boards: 1, closing: make(chan struct{}),
 	}
 	s.pages.tokens = map[string]*enumeration{}
 	s.register.dynamic = map[int64]*dynamicHook{}
@@ -166,8 +168,9 @@ func defaults(cfg *Config) {
 	}
 }
 
-// Close ends the servers, and with them every request under way.
+// Close ends the servers, and with them every request under way. Doing so twice is no error.
 func (s *Site) Close() {
+	s.once.Do(func() { close(s.closing) })
 	s.server.CloseClientConnections()
 	s.server.Close()
 	s.media.CloseClientConnections()

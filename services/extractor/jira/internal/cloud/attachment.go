@@ -68,7 +68,7 @@ func (c *Client) open(ctx context.Context, q call) (*Content, answer, error) {
 	}
 	req.Header.Set("Accept", "*/*")
 	for hop := 0; ; hop++ {
-		res, err := c.http.Do(req)
+		res, err := c.cfg.Transport.RoundTrip(req)
 		if err != nil {
 			return fail(answer{}, c.unreachable(err))
 		}

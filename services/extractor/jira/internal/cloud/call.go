@@ -181,7 +181,8 @@ func (c *Client) once(ctx context.Context, q call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	res, err := c.http.Do(req)
+	// Not a http.Client: nothing is redirected, and no redirect takes our credentials along.
+	res, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
 		return answer{}, c.unreachable(err)
 	}

@@ -89,7 +89,6 @@ type shared struct {
 	cfg     Config
 	site    *url.URL
 	gateway *url.URL // of the second account: with the cloud id
-	http    *http.Client
 	limit   *limiter
 	secrets *strings.Replacer
 	metrics metrics
@@ -145,11 +144,6 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	s.limit = newLimiter(c.Clock, c.Concurrency, s.metrics)
-	s.http = &http.Client{
-		Transport: c.Transport,
-		// A redirect never takes our credentials along: what may be followed is followed by hand.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	return &Client{shared: s}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -136,7 +137,7 @@ func (d *draft) strip(field, items string) {
 	}
 	delete(page, items)
 	delete(page, "self")
-	d.fields[field] = encode(page)
+	d.fields[field] = object(page)
 }
 
 // document puts everything together.
@@ -147,15 +148,15 @@ func (d *draft) document(at time.Time, partial []string, problem error) (Documen
 			partial = append(partial, k.name)
 		}
 		if l.known {
-			d.top[k.key] = encode(inOrder(l.items))
+			d.top[k.key] = array(inOrder(l.items))
 		}
 	}
 	if d.hasRemote {
-		d.top["_remote_links"] = encode(inOrder(d.remote))
+		d.top["_remote_links"] = array(inOrder(d.remote))
 	}
 	slices.Sort(partial)
 	at = at.UTC()
-	d.top["fields"] = encode(d.fields)
+	d.top["fields"] = object(d.fields)
 	d.top["_synced_at"] = encode(at.Format(time.RFC3339Nano))
 	if len(partial) > 0 {
 		d.top["_partial"] = encode(partial)
@@ -163,7 +164,7 @@ func (d *draft) document(at time.Time, partial []string, problem error) (Documen
 	// What the API says about itself, and differs between calls for one state, is no part of the state.
 	delete(d.top, "expand")
 	return Document{
-		ID: d.id, Key: d.key, Created: d.created, Updated: d.updated, SyncedAt: at, Partial: partial, Problem: problem, JSON: encode(d.top),
+		ID: d.id, Key: d.key, Created: d.created, Updated: d.updated, SyncedAt: at, Partial: partial, Problem: problem, JSON: object(d.top),
 	}, nil
 }
 
@@ -173,9 +174,41 @@ func encode(v any) json.RawMessage {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return json.RawMessage("null") // what is put in here was JSON before
+		return json.RawMessage("null") // strings and lists of them always have a JSON form
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// object and array put together what was taken apart, byte for byte: the parts are known to be JSON.
+func object(m map[string]json.RawMessage) json.RawMessage {
+	size := 2
+	for k, v := range m {
+		size += len(k) + len(v) + 4
+	}
+	out := append(make([]byte, 0, size), '{')
+	for i, k := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(out, encode(k)...), ':')
+		out = append(out, m[k]...)
+	}
+	return append(out, '}')
+}
+
+func array(items []json.RawMessage) json.RawMessage {
+	size := 2
+	for _, v := range items {
+		size += len(v) + 1
+	}
+	out := append(make([]byte, 0, size), '[')
+	for i, v := range items {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, v...)
+	}
+	return append(out, ']')
 }
 
 // inOrder sorts items by their ids, which grow with time, so that one state has one document whichever

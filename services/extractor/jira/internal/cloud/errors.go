@@ -40,18 +40,13 @@ func (e *scrubbed) Error() string { return e.text }
 
 func (e *scrubbed) Unwrap() error { return e.end }
 
-// scrub takes secrets out of an error of the network. Its URL goes as well: that of the media host has a
-// token in its query.
+// scrub takes secrets out of an error of the network, which has no URL in it: that of the media host has
+// a token in its query.
 func (c *Client) scrub(err error) error {
 	if err == nil {
 		return nil
 	}
-	cause := err
-	var u *url.Error
-	if errors.As(err, &u) {
-		cause = u.Err
-	}
-	out := &scrubbed{text: c.secrets.Replace(cause.Error())}
+	out := &scrubbed{text: c.secrets.Replace(err.Error())}
 	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, end) {
 			out.end = end

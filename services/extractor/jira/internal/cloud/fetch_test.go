@@ -306,7 +306,7 @@ func TestFailuresOfAnIssueHaveTheirKindsAndAreTriedAgainWhereItHelps(t *testing.
 			t.Parallel()
 			s, client := start(t, jiratest.Config{}, retries(2), func(cfg *cloud.Config) {
 				if c.fault.Delay > 0 {
-					cfg.CallTimeout = 50 * time.Millisecond
+					cfg.CallTimeout = 500 * time.Millisecond
 				}
 			})
 			key := s.Create("SUP", nil)
