@@ -20,6 +20,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/api"
 	"github.com/agnes-platform/agnes/services/extractor/csv"
+	"github.com/agnes-platform/agnes/services/extractor/jira"
 	"github.com/agnes-platform/agnes/services/orchestrator"
 	"github.com/agnes-platform/agnes/services/scheduler"
 )
@@ -95,6 +96,9 @@ func members(cfg Config) []member {
 		{"extractor-csv", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *csv.Config) { c.Base = base }, csv.Run)
 		}},
+		{"extractor-jira", func(ctx context.Context, base service.Base) error {
+			return load(ctx, func(c *jira.Config) { c.Base = base }, jira.Run)
+		}},
 	}
 }
 
@@ -108,6 +112,7 @@ func configs() []described {
 	return []described{
 		{"agnes", &Config{}}, {"its api", &api.Config{}}, {"its orchestrator", &orchestrator.Config{}},
 		{"its scheduler", &scheduler.Config{}}, {"its extractor-csv", &csv.Config{}},
+		{"its extractor-jira", &jira.Config{}},
 	}
 }
 
