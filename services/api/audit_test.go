@@ -78,6 +78,9 @@ func TestWhatIsAskedAndFetchedIsRecorded(t *testing.T) {
 	if r := s.recorded("action=registry.register&resource=source:shop").Records[0]; r.Service != "connector" || r.Credential != "service" {
 		t.Errorf("%+v", r)
 	}
+	if r := s.recorded("action=user.create").Records[0]; r.Params["email"] != adminEmail || r.Params["role"] != "admin" || r.Params["because"] != "SEED_ADMIN_EMAIL" || r.Service != "api" {
+		t.Errorf("the administrator of the environment is recorded as %+v", r)
+	}
 	s.recorded("action=server.start")
 }
 

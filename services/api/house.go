@@ -66,10 +66,10 @@ func (h *house) build(ctx context.Context) error {
 	if err := h.openIdentity(secret); err != nil {
 		return err
 	}
-	if err := h.identity.SeedAdmin(ctx, h.cfg.SeedEmail, h.cfg.SeedPassword); err != nil {
+	if h.audit, err = openAudit(ctx, h.cfg, h.state, h.bus); err != nil {
 		return err
 	}
-	if h.audit, err = openAudit(ctx, h.cfg, h.state, h.bus); err != nil {
+	if err := h.identity.SeedAdmin(ctx, h.cfg.SeedEmail, h.cfg.SeedPassword); err != nil {
 		return err
 	}
 	if h.published, err = published.Open(ctx, h.cfg.DataDir, h.instance.Aliases); err != nil {

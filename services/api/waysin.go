@@ -99,7 +99,7 @@ func (h *house) openIdentity(secret []byte) (err error) {
 	cfg := identity.Config{
 		Store: h.state, Secret: secret, SessionTTL: h.cfg.SessionTTL, SessionMax: h.cfg.SessionMax, PublicURL: h.cfg.PublicURL,
 		InstanceName: func() string { return h.live.Load().Name }, OpenSignup: h.cfg.OpenSignup, SignupRole: h.cfg.SignupRole,
-		OnNewAddress: h.tokenMoved,
+		OnNewAddress: h.tokenMoved, OnSeeded: h.seeded,
 	}
 	if h.mail, err = h.cfg.mailer(); err != nil {
 		return err
@@ -115,6 +115,17 @@ func (h *house) openIdentity(secret []byte) (err error) {
 	}
 	h.identity, err = identity.New(cfg)
 	return err
+}
+
+// seeded records what became of the administrator of the environment.
+func (h *house) seeded(ctx context.Context, s identity.Seeded) error {
+	action := "user.update"
+	if s.Made {
+		action = "user.create"
+	}
+	return h.audit.service(ctx, name, action, "user:"+s.UserID, map[string]any{
+		"email": s.Email, "role": httpapi.RoleAdmin, "password_set": s.PasswordSet, "because": "SEED_ADMIN_EMAIL",
+	}, nil)
 }
 
 // tokenMoved records that a personal access token is used from another address than before.

@@ -246,6 +246,34 @@ func TestTablesThatAreDueTogetherAreOneRequest(t *testing.T) {
 	}
 }
 
+func TestARequestIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, registered("crm", "b", "every 15m"), registered("crm", "a", "every 15m"))
+	recorded := make(chan event.Event[*agnesv1.AuditRecorded], 10)
+	_, err := event.Consume(t.Context(), h.bus, event.AuditRecorded, event.Consumer{Name: "api"},
+		func(_ context.Context, e event.Event[*agnesv1.AuditRecorded]) error { recorded <- e; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start(h.config())
+	h.pass(10 * time.Second)
+	run := h.next().Payload.GetRunId()
+	select {
+	case e := <-recorded:
+		m := e.Payload
+		if m.GetAction() != "sync.trigger" || m.GetResource() != "run:"+run || m.GetService() != "scheduler" || m.GetCredential() != "service" ||
+			m.GetParams().AsMap()["tables"] != "a b" || m.GetParams().AsMap()["reason"] != "schedule" || !strings.HasSuffix(e.ID, run) {
+			t.Errorf("%s %v", e.ID, m)
+		}
+	case <-time.After(eventtest.Patience):
+		t.Fatal("the request is not recorded")
+	}
+	h.settled()
+	if len(recorded) > 0 {
+		t.Error("it is recorded twice")
+	}
+}
+
 func TestTrap_S3_ATableIsNotRequestedWhileItsRequestIsOut(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, registered("crm", "a", "every 10m"))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/agnes-platform/agnes/pkg/event"
@@ -159,11 +160,25 @@ func (t *term) publish(ctx context.Context, q *request) error {
 	if err := event.Publish(sending, t.bus, event.ExtractRequested, q.source, m, event.Key(q.connector), event.ID(q.runID)); err != nil {
 		return fmt.Errorf("request %s: %w", q.source, err)
 	}
+	if err := t.record(sending, q, m); err != nil {
+		return fmt.Errorf("record the request of %s: %w", q.source, err)
+	}
 	t.metrics.requests.WithLabelValues(q.source, q.reason).Inc()
 	for _, r := range q.rows {
 		r.Pending.Sent, r.dirty = true, true
 	}
 	return t.save(ctx)
+}
+
+// record writes down that a run was asked for, as the api does for those that people ask for.
+func (t *term) record(ctx context.Context, q *request, m *agnesv1.ExtractRequested) error {
+	params, err := structpb.NewStruct(map[string]any{"sources": q.source, "tables": strings.Join(m.GetTables(), " "), "reason": q.reason})
+	if err != nil {
+		return err
+	}
+	return event.Publish(ctx, t.bus, event.AuditRecorded, q.source, &agnesv1.AuditRecorded{
+		Action: "sync.trigger", Resource: "run:" + q.runID, Result: "ok", Credential: "service", Service: "scheduler", Params: params, RecordedAt: timestamppb.Now(),
+	}, event.ID("scheduled:"+q.runID))
 }
 
 func (t *term) count() {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -48,8 +49,8 @@ func errStalled(detail string) *Problem {
 
 // encoded refuses a body that is compressed: nothing here would unpack it.
 func encoded(r *http.Request) error {
-	switch r.Header.Get("Content-Encoding") {
-	case "", "identity":
+	coding := r.Header.Get("Content-Encoding")
+	if coding == "" || strings.EqualFold(coding, "identity") || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
 	return &Problem{

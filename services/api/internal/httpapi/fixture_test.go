@@ -176,6 +176,8 @@ func (a answers) Query(ctx context.Context, q httpapi.Question, head func() io.W
 		panic("a defect")
 	case "full":
 		return httpapi.QuerySummary{}, fault.New(fault.Busy, "too many queries at once").After(1500 * time.Millisecond)
+	case "crowded":
+		return httpapi.QuerySummary{}, fault.New(fault.Busy, "too many at once")
 	case "secret":
 		return httpapi.QuerySummary{}, errors.New("open /srv/secret/path: token=hunter2")
 	case "break":

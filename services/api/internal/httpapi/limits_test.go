@@ -96,3 +96,13 @@ func TestTooManyRequestsAreToldWhenToComeBack(t *testing.T) {
 		t.Errorf("recorded: %+v", record.list)
 	}
 }
+
+func TestEveryoneWhoIsTooManyIsToldWhenToComeBack(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for sql, want := range map[string]string{"full": "2", "crowded": "1"} {
+		if got := h.ask("POST", "/api/query", "ann", `{"sql":"`+sql+`"}`); got.status != 429 || got.header.Get("Retry-After") != want {
+			t.Errorf("%s: %d, Retry-After %q", sql, got.status, got.header.Get("Retry-After"))
+		}
+	}
+}

@@ -112,6 +112,7 @@ var sentences = map[int]string{
 	http.StatusPreconditionFailed:           "The version that If-Match names is gone.",
 	http.StatusRequestTimeout:               "The body did not arrive in time.",
 	http.StatusRequestEntityTooLarge:        "Larger than the server takes or gives; `detail` names the limit.",
+	http.StatusUnsupportedMediaType:         "The body is of a media type that is not taken here, or has a Content-Encoding.",
 	http.StatusNotAcceptable:                "None of the media types in Accept is one that the answer can have.",
 	http.StatusUnprocessableEntity:          "A value does not fit its schema; `errors` names each.",
 	http.StatusRequestedRangeNotSatisfiable: "The range begins behind the end; Content-Range tells the size.",
@@ -143,7 +144,7 @@ func add[I, O any](s *Server, gate Gate, o op, handle func(context.Context, *I) 
 	}
 	statuses = append(statuses, http.StatusTooManyRequests) // everything is counted; at least where the credential does not hold
 	if o.method != http.MethodGet && o.method != http.MethodHead {
-		statuses = append(statuses, http.StatusRequestEntityTooLarge) // a body that announces too much is not read
+		statuses = append(statuses, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType) // a body that announces too much, or that it is compressed, is not read
 	}
 	if _, ok := typeOf[I]().FieldByName("Body"); ok {
 		statuses = append(statuses, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity)

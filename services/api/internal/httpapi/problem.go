@@ -63,8 +63,11 @@ func (p *Problem) GetHeaders() http.Header {
 	if h == nil {
 		h = http.Header{}
 	}
-	if p.retryAfter > 0 {
+	switch {
+	case p.retryAfter > 0:
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
+	case p.Status == http.StatusTooManyRequests:
+		h.Set("Retry-After", "1") // how long is not known
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="agnes"`)

@@ -61,6 +61,8 @@ type Config struct {
 	// OnNewAddress is called, in the background, where a personal access token is used from another
 	// address than before.
 	OnNewAddress func(ctx context.Context, c Caller, ip, before string)
+	// OnSeeded is called where SeedAdmin changed something.
+	OnSeeded func(ctx context.Context, s Seeded) error
 }
 
 // Caller is who a credential belongs to, as the state says now.

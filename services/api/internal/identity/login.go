@@ -140,6 +140,19 @@ func (s *Service) SeedAdmin(ctx context.Context, email, password string) error {
 			return fault.Wrap(err, fault.KindOf(err), "SEED_ADMIN_PASSWORD: %s", fault.Message(err))
 		}
 	}
-	_, _, err = s.store.Users.SeedAdmin(ctx, address, nameFor("", address), hash)
-	return err
+	u, passwordSet, err := s.store.Users.SeedAdmin(ctx, address, nameFor("", address), hash)
+	if err != nil || s.cfg.OnSeeded == nil {
+		return err
+	}
+	seeded := Seeded{UserID: u.ID, Email: u.Email, Made: standing.ID == "", Promoted: standing.ID != "" && !standing.Admin(), PasswordSet: passwordSet}
+	if seeded.Made || seeded.Promoted || seeded.PasswordSet {
+		return s.cfg.OnSeeded(ctx, seeded)
+	}
+	return nil
+}
+
+// Seeded is what SeedAdmin changed.
+type Seeded struct {
+	UserID, Email               string
+	Made, Promoted, PasswordSet bool
 }

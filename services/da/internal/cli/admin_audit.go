@@ -180,9 +180,11 @@ func (a *app) followAudit(ctx context.Context, c *client.Client, f client.AuditF
 	}
 	f.Limit = auditPageSize
 	a.note("Following the record; Ctrl-C ends it.")
+	own := map[int64]bool{} // where this went on from: each look is recorded, too, and is no news
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
+		own[f.After] = true
 		records, more, err := c.AuditPage(ctx, f)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -192,8 +194,10 @@ func (a *app) followAudit(ctx context.Context, c *client.Client, f client.AuditF
 		}
 		slices.SortFunc(records, func(x, y client.AuditRecord) int { return int(x.Seq - y.Seq) })
 		for _, r := range records {
-			if err := a.auditLine(r); err != nil {
-				return err
+			if after, isLook := lookAfter(r); !isLook || !own[after] {
+				if err := a.auditLine(r); err != nil {
+					return err
+				}
 			}
 			f.After = max(f.After, r.Seq)
 		}
@@ -206,6 +210,12 @@ func (a *app) followAudit(ctx context.Context, c *client.Client, f client.AuditF
 		case <-tick.C:
 		}
 	}
+}
+
+// lookAfter tells what a record of a look at the record went on from.
+func lookAfter(r client.AuditRecord) (after int64, isLook bool) {
+	n, isLook := r.Params["after"].(float64)
+	return int64(n), isLook && r.Action == "audit.read"
 }
 
 func (a *app) auditLine(r client.AuditRecord) error {
