@@ -16,6 +16,7 @@ const (
 	extractFile  = "extract.duckdb"
 	dataFolder   = "data"
 	rawFolder    = "raw"
+	filesFolder  = "files"
 	lockFile     = ".lock"
 	ageFile      = ".unreferenced.json"
 	parquetExt   = ".parquet"
@@ -33,6 +34,13 @@ func SourceDir(dataDir, source string) string {
 // PointerPath is the pointer file of a source: swapped by rename, never edited.
 func PointerPath(dataDir, source string) string {
 	return filepath.Join(SourceDir(dataDir, source), extractFile)
+}
+
+// FilesDir is where a connector keeps files that rows of a table are about, such as attachments: one folder
+// per file, named by the id that the rows have, which holds the file under its own name. The api hands
+// them out to whoever may read the table.
+func FilesDir(dataDir, source, table string) string {
+	return filepath.Join(SourceDir(dataDir, source), filesFolder, TableFolder(table))
 }
 
 // partPath is the path of a part, relative to the data directory and with forward slashes.

@@ -41,6 +41,7 @@ type options struct {
 	OAuth      *oauthOptions `json:"oauth"`
 
 	Attachments *attachmentOptions `json:"attachments"`
+	MediaHosts  []string           `json:"media_hosts"`
 }
 
 // attachmentOptions say whether the content of attachments is kept.

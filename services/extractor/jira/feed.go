@@ -65,6 +65,9 @@ func (s *site) feed(ctx context.Context, bus *event.Bus, run extract.FeedRun) er
 	work.Go(func() { f.fold.loop(ctx) })
 	if s.client != nil {
 		work.Go(func() { f.refetches(ctx) })
+		if f.keeper != nil {
+			work.Go(func() { f.keeper.loop(ctx) })
+		}
 		work.Go(func() {
 			s.schedule(ctx, taskReconcile, s.reconcileEvery, func(context.Context) error {
 				_, err := f.reconcile(&agnesv1.JiraTaskRequest{}, reasonSchedule)

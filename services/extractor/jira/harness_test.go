@@ -79,7 +79,8 @@ func newHouse(t testing.TB, site *jiratest.Site) *house {
 	t.Helper()
 	h := &house{t: t, site: site, server: eventtest.Server(t), dir: t.TempDir()}
 	h.bus = eventtest.Connect(t, h.server, "test")
-	h.options = map[string]any{"site": site.URL, "email": jiratest.DefaultEmail, "api_token": jiratest.DefaultToken, "reconcile_every": "off", "sla_every": "off"}
+	h.options = map[string]any{"site": site.URL, "email": jiratest.DefaultEmail, "api_token": jiratest.DefaultToken, "reconcile_every": "off", "sla_every": "off",
+		"media_hosts": []any{strings.TrimPrefix(site.MediaURL, "http://")}}
 	r := &registry{}
 	var subs []*event.Subscription
 	for _, serve := range []func() (*event.Subscription, error){

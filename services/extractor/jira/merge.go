@@ -130,6 +130,9 @@ func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc []byte, old
 	if err := tx.Sight(ctx, id, next.SyncedAt.UnixMicro(), s.seen(next)); err != nil {
 		return err
 	}
+	if err := s.noteFiles(ctx, tx, id, next); err != nil {
+		return err
+	}
 	return tx.TakenIn(ctx, next.IssueID)
 }
 

@@ -66,6 +66,12 @@ func (f *feed) status(ctx context.Context, _ *agnesv1.JiraStatusRequest) (*agnes
 		SetAside: aside, Refetches: waiting, OldestRefetch: stamp(oldest), NewestUpdate: stamp(newest), LastWebhook: stamp(f.lastWebhook()),
 		Unpublished: f.fold.behind(ctx), Tasks: f.tasks.list(), ReconcileEvery: spell(f.reconcileEvery), SlaEvery: spell(f.slaEvery),
 	}
+	if f.keeper != nil {
+		out.AttachmentsKept, out.AttachmentQuota = true, f.keeper.quota
+		if out.AttachmentFiles, out.AttachmentBytes, _, err = f.store.CountFiles(ctx); err != nil {
+			return nil, err
+		}
+	}
 	f.account(ctx, out)
 	return out, nil
 }

@@ -25,6 +25,7 @@ type site struct {
 	layout  string // what rows are made by
 	store   *store.Store
 	client  *cloud.Client // nil where no account is configured
+	keeper  *keeper       // nil where the content of attachments is not kept
 	now     func() time.Time
 
 	merging sync.Mutex
@@ -40,12 +41,12 @@ func openSite(ctx context.Context, cfg extract.SourceConfig, metrics prometheus.
 	if err != nil {
 		return nil, err
 	}
-	s := &site{settings: set, name: cfg.Name, dataDir: cfg.DataDir, tables: tablesOf(set.fields), layout: set.fields.Fingerprint() + " " + set.Site, now: time.Now}
+	s := &site{settings: set, name: cfg.Name, dataDir: cfg.DataDir, tables: tablesOf(set.fields), layout: layoutOf(set), now: time.Now}
 	if set.Email != "" {
 		c := cloud.Config{
 			Source: cfg.Name, Site: set.Site, Email: set.Email, Token: set.APIToken, CloudID: set.CloudID,
 			SkipRemoteLinks: set.RemoteLinks != nil && !*set.RemoteLinks, Concurrency: set.Concurrency, Metrics: metrics,
-			AppToken: set.OAuth.tokens(),
+			AppToken: set.OAuth.tokens(), MediaHosts: set.MediaHosts,
 		}
 		if set.SLAEmail != "" {
 			c.SLA, c.SLAFields = cloud.Account{Email: set.SLAEmail, Token: set.SLAAPIToken}, set.SLAFields
@@ -57,8 +58,18 @@ func openSite(ctx context.Context, cfg extract.SourceConfig, metrics prometheus.
 	if s.store, err = store.Open(ctx, cfg.RawDir); err != nil {
 		return nil, err
 	}
+	s.keeper = newKeeper(s)
 	s.flat = s.flattener()
 	return s, nil
+}
+
+// layoutOf is what the rows of a site are made by: where it changes, all tables are made anew.
+func layoutOf(set settings) string {
+	layout := set.fields.Fingerprint() + " " + set.Site
+	if set.Attachments != nil && set.Attachments.Content {
+		layout += " with files"
+	}
+	return layout
 }
 
 func (s *site) close() error {
@@ -69,7 +80,7 @@ func (s *site) close() error {
 }
 
 func (s *site) flattener() *rows.Flattener {
-	return rows.NewFlattener(s.fields, rows.Site{URL: s.Site})
+	return rows.NewFlattener(s.fields, rows.Site{URL: s.Site, LocalPath: s.localPath})
 }
 
 func (s *site) scratch() (*lake.Scratch, error) {

@@ -48,6 +48,9 @@ CREATE INDEX sightings_of ON sightings (kind, id);
 CREATE TABLE aside (number INTEGER PRIMARY KEY AUTOINCREMENT, issue TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL, origin TEXT NOT NULL, at INTEGER NOT NULL, times INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (issue, key, origin));
 CREATE TABLE refetches (ref TEXT PRIMARY KEY, since INTEGER NOT NULL, attempts INTEGER NOT NULL, next INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX refetches_next ON refetches (next);
+CREATE TABLE files (id INTEGER PRIMARY KEY, issue INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL, next INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX files_issue ON files (issue);
+CREATE INDEX files_wanted ON files (next) WHERE state = 0;
 CREATE TABLE cursors (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 `
 
