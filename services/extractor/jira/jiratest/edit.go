@@ -29,8 +29,12 @@ func (s *Site) do(change func(at time.Time)) {
 // touch notes that an issue changes, before it does.
 func (s *Site) touch(is *issue, at time.Time) {
 	if was, ok := s.changed[is.id]; !ok || at.Sub(was.at) > s.cfg.SearchLag {
-		before := *is
-		s.changed[is.id] = change{at: at, before: &before}
+		c := change{at: at}
+		if s.cfg.SearchLag > 0 {
+			before := *is
+			c.before = &before
+		}
+		s.changed[is.id] = c
 	}
 	is.updated = at
 }
@@ -327,10 +331,19 @@ func (s *Site) Delete(key string) {
 
 // Hide takes the account's permission to see an issue: it answers 404 as if it were gone, and no event
 // tells so. Show gives it back.
-func (s *Site) Hide(key string) { s.do(func(time.Time) { s.edit(key).hidden = true }) }
+func (s *Site) Hide(key string) { s.setHidden(key, true) }
 
 // Show undoes Hide.
-func (s *Site) Show(key string) { s.do(func(time.Time) { s.edit(key).hidden = false }) }
+func (s *Site) Show(key string) { s.setHidden(key, false) }
+
+func (s *Site) setHidden(key string, hidden bool) {
+	s.do(func(at time.Time) {
+		is := s.edit(key)
+		updated := is.updated
+		s.touch(is, at)
+		is.hidden, is.updated = hidden, updated
+	})
+}
 
 // BreakField makes the loading of a field fail, as it does where an app is down: answers leave it away,
 // or fail as a whole where failFast=true is asked for. An empty id mends all.

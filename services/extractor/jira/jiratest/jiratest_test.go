@@ -394,3 +394,39 @@ func BenchmarkGetIssue(b *testing.B) {
 		s.Render(fmt.Sprint(10_001 + i*7919%500_000))
 	}
 }
+
+func TestSearchSeesChangesLate(t *testing.T) {
+	t.Parallel()
+	s, call := site(t, jiratest.Config{SearchLag: time.Minute})
+	s.Populate(100, 2, 5)
+	s.Advance(time.Hour)
+	before, made := s.Now(), s.Create("SUP", nil)
+	s.Update("SUP-1", jiratest.Set{"summary": "x"})
+	since := fmt.Sprintf("updated >= %d", before.UnixMilli())
+	if keys, _ := search(t, call, since, 100, "key"); len(keys) != 0 {
+		t.Errorf("at once: %v", keys)
+	}
+	s.Advance(2 * time.Minute)
+	if keys, _ := search(t, call, since+" ORDER BY key", 100, "key"); !slices.Equal(keys, []string{"SUP-1", made}) {
+		t.Errorf("later: %v", keys)
+	}
+}
+
+func BenchmarkSearchOfHalfAMillion(b *testing.B) {
+	s := jiratest.New(jiratest.Config{})
+	defer s.Close()
+	s.Populate(500_000, 36, 1)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	b.ReportAllocs()
+	for b.Loop() {
+		req, _ := http.NewRequest(http.MethodGet, s.URL+"/rest/api/3/search/jql?fields=key&jql="+url.QueryEscape("project in (SUP, OPS, DEV) ORDER BY updated ASC"), nil)
+		req.SetBasicAuth(jiratest.DefaultEmail, jiratest.DefaultToken)
+		res, err := client.Do(req)
+		if err != nil || res.StatusCode != http.StatusOK {
+			b.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+	}
+}

@@ -122,14 +122,8 @@ func (s *Site) head(id int64) *issue {
 	if i < 0 || i >= s.gen.n {
 		return nil
 	}
-	is := &issue{id: id, status: s.statusOf(i)}
-	is.created, is.updated = s.gen.span(i)
-	for _, p := range s.projects {
-		if r := int(i % 10); r >= p.share[0] && r < p.share[1] {
-			is.project, is.number = p, i/10*int64(p.share[1]-p.share[0])+int64(r-p.share[0])+1
-			break
-		}
-	}
+	is := &issue{}
+	s.sketch(is, i)
 	d := s.gen.draw(i, 3)
 	is.kind, is.priority = pick(d, s.kinds), pick(d, s.ranks)
 	is.summary = pick(d, subjects) + " " + pick(d, troubles) + " " + pick(d, places)
@@ -138,9 +132,24 @@ func (s *Site) head(id int64) *issue {
 		is.assignee = pick(d, s.users)
 	}
 	if is.status.category == "done" {
-		is.resolution, is.resolved = pick(d, s.outcomes), is.updated
+		is.resolution = pick(d, s.outcomes)
 	}
 	return is
+}
+
+// sketch fills in what a search looks at.
+func (s *Site) sketch(is *issue, i int64) {
+	is.id, is.status, is.resolution, is.resolved = firstIssue+i, s.statusOf(i), nil, time.Time{}
+	is.created, is.updated = s.gen.span(i)
+	if is.status.category == "done" {
+		is.resolution, is.resolved = s.outcomes[0], is.updated // some resolution: head tells which
+	}
+	for _, p := range s.projects {
+		if r := int(i % 10); r >= p.share[0] && r < p.share[1] {
+			is.project, is.number = p, i/10*int64(p.share[1]-p.share[0])+int64(r-p.share[0])+1
+			break
+		}
+	}
 }
 
 // generate is a generated issue in full; nil where the id is none of them.

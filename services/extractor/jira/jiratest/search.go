@@ -137,30 +137,38 @@ func (s *Site) token(e *enumeration) string {
 	return token
 }
 
+// hit is what is needed of an issue to put it in order.
+type hit struct {
+	id, number       int64
+	project          *project
+	created, updated int64
+}
+
 // match gives the ids of the issues that a query finds, in its order.
 func (s *Site) match(q query) []int64 {
-	var all []*issue
-	now := s.now()
-	take := func(id int64) {
-		is := s.indexed(id, now)
+	var all []hit
+	take := func(is *issue) {
 		if is != nil && !is.hidden && q.matches(is) {
-			all = append(all, is)
+			all = append(all, hit{is.id, is.number, is.project, is.created.UnixMilli(), is.updated.UnixMilli()})
 		}
 	}
+	now := s.now()
+	var scratch issue
 	for i := range s.gen.n {
-		take(firstIssue + i)
+		id := firstIssue + i
+		if _, touched := s.changed[id]; touched {
+			take(s.indexed(id, now))
+			continue
+		}
+		s.sketch(&scratch, i)
+		take(&scratch)
 	}
-	for id := range s.issues {
+	for id := range s.changed {
 		if id >= firstSeq {
-			take(id)
+			take(s.indexed(id, now))
 		}
 	}
-	for id := range s.gone {
-		if id >= firstSeq {
-			take(id)
-		}
-	}
-	slices.SortFunc(all, func(a, b *issue) int {
+	slices.SortFunc(all, func(a, b hit) int {
 		for _, o := range q.order {
 			if c := o.by(a, b); c != 0 {
 				if o.down {
@@ -172,18 +180,16 @@ func (s *Site) match(q query) []int64 {
 		return cmp.Compare(b.id, a.id)
 	})
 	ids := make([]int64, len(all))
-	for i, is := range all {
-		ids[i] = is.id
+	for i, h := range all {
+		ids[i] = h.id
 	}
 	return ids
 }
 
 // indexed is an issue as the index of search has it, which may lag.
 func (s *Site) indexed(id int64, now time.Time) *issue {
-	if s.cfg.SearchLag > 0 {
-		if c, ok := s.changed[id]; ok && now.Sub(c.at) < s.cfg.SearchLag {
-			return c.before
-		}
+	if c, ok := s.changed[id]; ok && s.cfg.SearchLag > 0 && now.Sub(c.at) < s.cfg.SearchLag {
+		return c.before
 	}
 	return s.head(id)
 }
@@ -195,7 +201,7 @@ type query struct {
 }
 
 type ordering struct {
-	by   func(a, b *issue) int
+	by   func(a, b hit) int
 	down bool
 }
 
@@ -318,11 +324,11 @@ func (p *parser) query() (query, string) {
 	return q, ""
 }
 
-var orders = map[string]func(a, b *issue) int{
-	"created": func(a, b *issue) int { return a.created.Compare(b.created) },
-	"updated": func(a, b *issue) int { return a.updated.Compare(b.updated) },
-	"id":      func(a, b *issue) int { return cmp.Compare(a.id, b.id) },
-	"key": func(a, b *issue) int {
+var orders = map[string]func(a, b hit) int{
+	"created": func(a, b hit) int { return cmp.Compare(a.created, b.created) },
+	"updated": func(a, b hit) int { return cmp.Compare(a.updated, b.updated) },
+	"id":      func(a, b hit) int { return cmp.Compare(a.id, b.id) },
+	"key": func(a, b hit) int {
 		return cmp.Or(strings.Compare(a.project.key, b.project.key), cmp.Compare(a.number, b.number))
 	},
 }

@@ -51,3 +51,43 @@ func FuzzAssemble(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkFetch reads issues one after the other from a site that answers in 20 ms.
+func BenchmarkFetch(b *testing.B) {
+	s, c := benchSite(b)
+	for i := 0; b.Loop(); i++ {
+		if _, err := c.Fetch(b.Context(), fmt.Sprint(10_001+i%5000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(s.Calls()[jiratest.RouteIssue]+s.Calls()[jiratest.RouteRemoteLinks])/float64(b.N), "calls/op")
+}
+
+// BenchmarkBulkFetch reads a hundred issues at once, as a backfill does.
+func BenchmarkBulkFetch(b *testing.B) {
+	_, c := benchSite(b)
+	c = c.Background()
+	for i := 0; b.Loop(); i++ {
+		refs := make([]string, 100)
+		for k := range refs {
+			refs[k] = fmt.Sprint(10_001 + (i*100+k)%5000)
+		}
+		if _, err := c.BulkFetch(b.Context(), refs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(100*b.N)/b.Elapsed().Seconds(), "issues/s")
+}
+
+func benchSite(b *testing.B) (*jiratest.Site, *cloud.Client) {
+	b.Helper()
+	s := jiratest.New(jiratest.Config{Latency: 20 * time.Millisecond})
+	b.Cleanup(s.Close)
+	s.Populate(5000, 12, 1)
+	c, err := cloud.New(cloud.Config{Site: s.URL, Email: jiratest.DefaultEmail, Token: jiratest.DefaultToken})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.Close)
+	return s, c
+}

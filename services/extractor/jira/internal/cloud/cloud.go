@@ -62,7 +62,7 @@ type Config struct {
 	// Patience is how long a call waits while Jira throttles (1 min); BackgroundPatience the same for
 	// background work (10 min).
 	Patience, BackgroundPatience time.Duration
-	// MaxBody is the largest answer that is read, in bytes (64 MiB).
+	// MaxBody is the largest answer that is read, in bytes (32 MiB).
 	MaxBody int64
 
 	// Gateway and MediaHosts are Atlassian's own where they are empty: https://api.atlassian.com, and the
@@ -126,7 +126,7 @@ func New(cfg Config) (*Client, error) {
 	c.CallTimeout = orNumber(c.CallTimeout, 30*time.Second)
 	c.Patience = orNumber(c.Patience, time.Minute)
 	c.BackgroundPatience = orNumber(c.BackgroundPatience, 10*time.Minute)
-	c.MaxBody = orNumber(c.MaxBody, 64<<20)
+	c.MaxBody = orNumber(c.MaxBody, 32<<20)
 	if c.Clock == nil {
 		c.Clock = clockwork.NewRealClock()
 	}
