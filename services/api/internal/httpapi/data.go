@@ -46,6 +46,38 @@ func (s *Server) downloadRoutes() {
 	add(s, User, get, s.download)
 	get.method, get.id, get.summary, get.text = http.MethodHead, "downloadHead", "Size and hash of a download", "The headers of the download without its bytes."
 	add(s, User, get, s.download)
+	file := op{
+		method: http.MethodGet, path: "/api/data/{table}/files/{file}", id: "downloadFile", scope: ScopeSync, audit: "data.download", tag: tagData, summary: "Fetch a file that a row is about",
+		text:   "Such as an attachment of Jira, by `attachment_id`, where the source keeps their content. It is sent as a download, whatever it is: nothing in it is to be trusted. Range, If-Range, If-None-Match and If-Match work.",
+		errors: get.errors, more: describeDownload,
+	}
+	add(s, User, file, s.downloadFile)
+}
+
+type fileQuestion struct {
+	Table string `path:"table" maxLength:"400" doc:"The id of the table whose row is about the file." example:"attachments"`
+	File  string `path:"file" maxLength:"100" doc:"The id of the file, as the row has it." example:"10001"`
+}
+
+// downloadFile hands out a file to whoever may read the table that it belongs to.
+func (s *Server) downloadFile(ctx context.Context, in *fileQuestion) (*streamed, error) {
+	_, t, err := s.reach(ctx, in.Table)
+	if err != nil {
+		return nil, err
+	}
+	noteResource(ctx, "table", t.ID)
+	noteParam(ctx, "table", t.Source+"."+t.Name)
+	noteParam(ctx, "file", in.File)
+	content, err := s.wholes.File(ctx, t.Source, t.Name, in.File)
+	if err != nil {
+		return nil, err
+	}
+	noteParam(ctx, "sha256", content.SHA256)
+	noteParam(ctx, "size", content.Size)
+	return &streamed{Body: func(hc huma.Context) {
+		w, r := echoOf(hc)
+		s.sendFile(w, r, content)
+	}}, nil
 }
 
 func describeDownload(o *huma.Operation) {

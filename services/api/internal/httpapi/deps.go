@@ -164,6 +164,8 @@ type Wholes interface {
 	Content(ctx context.Context, t catalog.Table) (download.Content, error)
 	// Part gives one part.
 	Part(ctx context.Context, p catalog.Part) (download.Content, error)
+	// File gives a file that rows of a table are about, by the id that they have.
+	File(ctx context.Context, source, table, id string) (download.Content, error)
 }
 
 // Bus is what the handlers need of the bus.

@@ -483,6 +483,26 @@ func TestDownloadsAreCopiedByTheKernel(t *testing.T) {
 	}
 }
 
+// Trap P4: a file belongs to its table, for whoever may read that.
+func TestTrap_P4_FilesOfATableAreUnderItsGrants(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	got := h.ask("GET", "/api/data/orders/files/7", "ann", "")
+	if got.status != 200 || got.body != "the receipt" || got.header.Get("Content-Disposition") != `attachment; filename=receipt.txt` || got.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%d %q %v", got.status, got.body, got.header)
+	}
+	if got := h.ask("GET", "/api/data/orders/files/8", "ann", ""); got.status != 404 {
+		t.Errorf("a file that is not there: %d", got.status)
+	}
+	hidden, none := h.ask("GET", "/api/data/salaries/files/7", "ann", ""), h.ask("GET", "/api/data/nowhere/files/7", "ann", "")
+	if hidden.status != 404 || none.status != 404 {
+		t.Errorf("a file of a table that is not granted: %d %s", hidden.status, hidden.body)
+	}
+	if got := h.ask("GET", "/api/data/orders/files/7", "", ""); got.status != 401 {
+		t.Errorf("a stranger: %d", got.status)
+	}
+}
+
 func TestTrap_D13_AnIDNeverReachesTheFileSystem(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
