@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
@@ -21,12 +20,12 @@ func (t RegisteredTable) reads() string {
 	if table == "" {
 		table = t.Name
 	}
-	return fmt.Sprintf("%q %q %q", strings.ToLower(t.Source), t.Bucket, table)
+	return strings.ToLower(t.Source) + "\n" + t.Bucket + "\n" + table // none of them holds a line break
 }
 
 // Data is equal for rows that bring the same data under several names. Options tell rows apart that read
 // one table of the source, for they can narrow it down.
-func (t RegisteredTable) Data() string { return t.reads() + " " + string(t.Options) }
+func (t RegisteredTable) Data() string { return t.reads() + "\n" + string(t.Options) }
 
 // settings that remember that a row was private which is removed: by the name of the table, and by what
 // it was extracted from.
