@@ -149,7 +149,7 @@ func (s *site) changed(before, next rows.Rows, found bool) (tables store.Tables,
 		}
 		a, b := t.rowsOf(&before), t.rowsOf(&next)
 		if (moved && len(a)+len(b) > 0) || !sameRows(t, a, b) {
-			tables = tables.With(t.bit)
+			tables = tables.With(t.index)
 		}
 	}
 	return tables, month

@@ -71,7 +71,7 @@ func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract
 		return s.entities(ctx, t, last, usable, w)
 	}
 	p := plan{source: s, table: t, w: w, spec: spec, last: last}
-	touched, known, err := s.site.store.Since(ctx, t.bit, last.Seq, s.upto)
+	touched, known, err := s.site.store.Since(ctx, t.index, last.Seq, s.upto)
 	if err != nil {
 		return err
 	}

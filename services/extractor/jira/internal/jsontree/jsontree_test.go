@@ -14,7 +14,7 @@ func TestParse(t *testing.T) {
 	var p Parser
 	for in, want := range map[string]string{
 		`{"a":[1,2.50,"x\n\"\\\u00e9\t\r\u0001",true,false,null,{}],"b":{}}`: `{"a":[1,2.50,"x\n\"\\é\t\r\u0001",true,false,null,{}],"b":{}}`,
-		` [] `:                     `[]`,
+		"\t[]\n":                   `[]`,
 		`"\ud83d\ude00"`:           `"😀"`,
 		"\"\xff\"":                 `"` + "\uFFFD" + `"`,
 		`[NaN,-inf,1.2.3,01,-1e5]`: `[null,null,null,null,-1e5]`,

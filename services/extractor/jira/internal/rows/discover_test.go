@@ -28,7 +28,7 @@ func TestDiscoverFields(t *testing.T) {
 	var lines []string
 	var fields []Field
 	for _, p := range proposals {
-		line := fmt.Sprintf("%s %s %s", p.ID, p.Name, p.Kind)
+		line := fmt.Sprintf("%s %s %s", p.ID, p.Name, strings.Replace(string(p.Kind), "sprint", "kind=sprint", 1))
 		if p.Path != "" {
 			line += " " + p.Path
 		}
@@ -44,7 +44,7 @@ customfield_10004 severity option mapped
 customfield_10010 request_type text requestType.name mapped
 customfield_10010 request_status text currentStatus.status mapped
 customfield_10016 story_point_estimate number
-customfield_10020 sprint sprint mapped
+customfield_10020 sprint kind=sprint mapped
 customfield_10156 request_participants users mapped
 customfield_10157 satisfaction integer rating mapped
 customfield_10161 time_to_resolution sla mapped

@@ -36,7 +36,7 @@ type Rows struct {
 	// Deleted tells that the document is that of a deleted issue: it has a row of deleted_issues alone.
 	Deleted bool
 	// Tables are the rows by table, each in the order of Tables(fields)[i].Columns and sorted by its
-	// OrderBy. Rows of users of several issues are to be merged: see Fold.
+	// OrderBy.
 	Tables [TableCount][][]any
 	// Problems are the values that were left out, counted; nil where all is well.
 	Problems []Problem
@@ -246,6 +246,7 @@ func (f *Flattener) flatten() {
 	add(Worklogs, f.worklogs())
 	f.table = Sprints
 	add(Sprints, f.sprints())
+	add(IssueSprints, f.issueSprints(f.out.Tables[Sprints]))
 	f.table = Users
 	add(Users, f.users())
 	f.table = Issues

@@ -19,7 +19,7 @@ import (
 )
 
 // The months of two issues that were created in the same moment, or nearly, do not depend on where
-// the one who wrote the text sat; and all rows of an issue go there.
+// the one who wrote the text sat.
 func TestTrap_J8_MonthIsInUTC(t *testing.T) {
 	t.Parallel()
 	for created, want := range map[string]string{
@@ -30,12 +30,9 @@ func TestTrap_J8_MonthIsInUTC(t *testing.T) {
 		"2024-04-01":                   "2024-04",
 		"2023-12-31T23:59:59.999-0001": "2024-01",
 	} {
-		rows := flatten(t, []byte(fmt.Sprintf(`{"id":"1","key":"A-1","fields":{"created":%q,"creator":{"accountId":"x"}}}`, created)))
+		rows := flatten(t, []byte(fmt.Sprintf(`{"id":"1","key":"A-1","fields":{"created":%q}}`, created)))
 		if rows.Month != want {
 			t.Errorf("%s is of the month %s, want %s", created, rows.Month, want)
-		}
-		if got := column(t, rows, Users, "month"); !slices.Equal(got, []any{want}) {
-			t.Errorf("%s: a user of the month %v", created, got)
 		}
 	}
 	for _, created := range []string{`null`, `"soon"`, `7e300`, `"0000-01-01T00:30:00.000+0200"`, `"9999-12-31T23:59:59-0100"`} {
@@ -225,47 +222,45 @@ func TestDeletedIssue(t *testing.T) {
 
 func TestSprints(t *testing.T) {
 	t.Parallel()
-	day := func(d, h, m, ms int) time.Time {
-		return time.Date(2024, time.Month(4+d/100), d%100, h, m, 0, ms*1_000_000, time.UTC)
+	day := func(month time.Month, d, h, m, ms int) time.Time {
+		return time.Date(2024, month, d, h, m, 0, ms*1_000_000, time.UTC)
 	}
-	docs := corpus(t)
+	full := flatten(t, corpus(t)["full"])
 	want := [][]any{
-		{int64(7), "SUP-14991", "Sprint 7", "closed", int64(3), day(22, 8, 0, 0), day(103, 16, 0, 0), day(103, 15, 30, 123), "ship it", "2024-05-02T08:00:01.5Z", "10101"},
-		{int64(8), "SUP-14991", "Sprint 8", "active", int64(3), day(106, 8, 0, 0), day(117, 16, 0, 0), nil, nil, "2024-05-02T08:00:01.5Z", "10101"},
+		{int64(7), "Sprint 7", "closed", int64(3), day(4, 22, 8, 0, 0), day(5, 3, 16, 0, 0), day(5, 3, 15, 30, 123), "ship it"},
+		{int64(8), "Sprint 8", "active", int64(3), day(5, 6, 8, 0, 0), day(5, 17, 16, 0, 0), nil, nil},
 	}
-	if diff := cmp.Diff(want, flatten(t, docs["full"]).Tables[Sprints]); diff != "" {
+	if diff := cmp.Diff(want, full.Tables[Sprints]); diff != "" {
 		t.Error(diff)
 	}
-	want = [][]any{{int64(9), "SUP-117", "Sprint 9, late", "active", int64(3), day(106, 8, 0, 0), day(117, 16, 0, 0), nil, "first, then=second", "2024-05-02T08:00:01.5Z", "10123"}}
-	if diff := cmp.Diff(want, flatten(t, docs["old-sprint"]).Tables[Sprints]); diff != "" {
+	if diff := cmp.Diff([][]any{{int64(7), "SUP-14991", "10101"}, {int64(8), "SUP-14991", "10101"}}, full.Tables[IssueSprints]); diff != "" {
+		t.Error(diff)
+	}
+	want = [][]any{{int64(9), "Sprint 9, late", "active", int64(3), day(5, 6, 8, 0, 0), day(5, 17, 16, 0, 0), nil, "first, then=second"}}
+	if diff := cmp.Diff(want, flatten(t, corpus(t)["old-sprint"]).Tables[Sprints]); diff != "" {
 		t.Error(diff)
 	}
 	doc := []byte(`{"id":"1","key":"A-1","fields":{"created":"2024-05-01","customfield_7":{"id":"12","originBoardId":4,"startDate":1714550400123}}}`)
 	got := flatten(t, doc, Field{ID: "customfield_7", Kind: KindSprint}).Tables[Sprints]
-	if len(got) != 1 || got[0][0] != int64(12) || got[0][4] != int64(4) || got[0][5] != time.UnixMilli(1714550400123).UTC() {
+	if len(got) != 1 || got[0][0] != int64(12) || got[0][3] != int64(4) || got[0][4] != time.UnixMilli(1714550400123).UTC() {
 		t.Errorf("%v", got)
 	}
 }
 
 func TestUsers(t *testing.T) {
 	t.Parallel()
-	rows := flatten(t, corpus(t)["full"])
-	updated := time.Date(2024, 5, 2, 8, 0, 0, 1_000_000, time.UTC)
-	user := func(account, name, email any, zone any, kind string) []any {
-		return []any{account, "2024-05", name, email, true, zone, kind, updated, "2024-05-02T08:00:01.5Z"}
-	}
 	want := [][]any{
-		user("557058:1", "Ann Lee", "ann@example.com", "Europe/Prague", "atlassian"), user("557058:2", "Bo Černý", "bo@example.com", "Europe/Prague", "atlassian"),
-		user("557058:4", "Dana Customer", "dana@example.com", nil, "customer"),
+		{"557058:1", "Ann Lee", "ann@example.com", true, "Europe/Prague", "atlassian"}, {"557058:2", "Bo Černý", "bo@example.com", true, "Europe/Prague", "atlassian"},
+		{"557058:4", "Dana Customer", "dana@example.com", true, nil, "customer"},
 	}
-	if diff := cmp.Diff(want, rows.Tables[Users]); diff != "" {
+	if diff := cmp.Diff(want, flatten(t, corpus(t)["full"]).Tables[Users]); diff != "" {
 		t.Error(diff)
 	}
 	// A user of a field that nobody mapped is seen too; a mention in rich text is none.
 	doc := []byte(`{"id":"1","key":"A-1","fields":{"created":"2024-05-01","customfield_99":[{"accountId":"z"},{"accountId":"z","active":false,"displayName":"Z"},{"accountId":7},{"accountId":""}],
 		"description":{"type":"doc","content":[{"accountId":"no"}]}}}`)
-	if got := flatten(t, doc).Tables[Users]; len(got) != 1 || got[0][0] != "z" || got[0][2] != "Z" || got[0][4] != false {
-		t.Errorf("%v", got)
+	if diff := cmp.Diff([][]any{{"z", "Z", nil, false, nil, nil}}, flatten(t, doc).Tables[Users]); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -526,7 +521,11 @@ func TestRowsFitDuckDB(t *testing.T) {
 		}
 	}
 	for i, table := range Tables(fields) {
-		rows := table.Fold(all[i])
+		rows := all[i]
+		sortRows(rows, table.order())
+		if table.Entities { // many issues name them
+			rows = slices.CompactFunc(rows, func(a, b []any) bool { return a[0] == b[0] })
+		}
 		if len(rows) == 0 {
 			t.Errorf("the corpus has no rows of %s", table.Name)
 		}

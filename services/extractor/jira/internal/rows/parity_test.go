@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 )
 
 const site = "https://your.atlassian.net"
@@ -203,7 +202,7 @@ func (p *parity) value(doc object, column string, got, want any) string {
 // sameWords tells that the words of a text come in the other in their order, whatever is around them.
 func sameWords(markdown, plain string) bool {
 	rest := markdown
-	for _, word := range strings.FieldsFunc(plain, func(r rune) bool { return unicode.IsSpace(r) }) {
+	for _, word := range strings.Fields(plain) {
 		i := strings.Index(rest, word)
 		if i < 0 {
 			return false

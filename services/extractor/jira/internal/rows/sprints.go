@@ -53,9 +53,9 @@ func (f *Flattener) sprintRow(v *jsontree.Value) []any {
 		board = present(v.Get("originBoardId"))
 	}
 	return []any{
-		id, f.out.IssueKey, f.field("name", v, "name"), f.field("state", v, "state"), f.integer("board_id", board),
+		id, f.field("name", v, "name"), f.field("state", v, "state"), f.integer("board_id", board),
 		f.time("start_at", v, "startDate"), f.time("end_at", v, "endDate"), f.time("completed_at", v, "completeDate"),
-		f.field("goal", v, "goal"), f.synced, f.out.IssueID,
+		f.field("goal", v, "goal"),
 	}
 }
 
@@ -113,8 +113,8 @@ func (f *Flattener) oldSprint(text string) []any {
 		state = strings.ToLower(s)
 	}
 	return []any{
-		id, f.out.IssueKey, word("name"), state, board, moment("startDate"), moment("endDate"), moment("completeDate"),
-		word("goal"), f.synced, f.out.IssueID,
+		id, word("name"), state, board, moment("startDate"), moment("endDate"), moment("completeDate"),
+		word("goal"),
 	}
 }
 
@@ -125,4 +125,16 @@ func isOldSprintKey(name string) bool {
 		}
 	}
 	return false
+}
+
+// issueSprints makes a row for each of the sprints.
+func (f *Flattener) issueSprints(sprints [][]any) [][]any {
+	if len(sprints) == 0 {
+		return nil
+	}
+	rows := make([][]any, len(sprints))
+	for i, s := range sprints {
+		rows[i] = []any{s[0], f.out.IssueKey, f.out.IssueID}
+	}
+	return rows
 }

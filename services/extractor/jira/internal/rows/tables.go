@@ -1,9 +1,11 @@
-// Package rows makes typed rows of ten tables from the raw document of one Jira issue. Which fields of
+// Package rows makes typed rows of eleven tables from the raw document of one Jira issue. Which fields of
 // an issue become columns is said by a FieldMap; docs/jira-fields.md describes it, and every place
 // where a value differs from what the predecessor wrote.
 //
 // All rows of an issue belong to the month, in UTC, in which the issue was created. They depend on
-// nothing but its document, the field map and the site: equal documents give equal rows in equal order.
+// nothing but its document, the field map and the site: equal documents give equal rows in equal
+// order. Users and sprints are named by many issues: what one issue tells of them is a sighting, and
+// it is for the caller to keep the latest of each.
 package rows
 
 import (
@@ -24,6 +26,7 @@ const (
 	Sprints
 	Users
 	DeletedIssues
+	IssueSprints
 
 	TableCount // how many there are
 )
@@ -38,8 +41,8 @@ const (
 	typeTimestamp = "TIMESTAMP WITH TIME ZONE" // time.Time in UTC, whole microseconds
 )
 
-// IssueIDColumn names the column that tells which issue a row belongs to. Every table has it but
-// users, whose rows belong to a month as a whole.
+// IssueIDColumn names the column that tells which issue a row belongs to. Every table has it but the
+// entities.
 const IssueIDColumn = "issue_id"
 
 // Table is the definition of a table.
@@ -47,10 +50,12 @@ type Table struct {
 	Name        string
 	Description string
 	Columns     []catalog.Column
+	// Entities tells that the table lists what many issues name, once each, by its first column.
+	Entities bool
 	// PrimaryKey identifies a row within the whole table.
 	PrimaryKey []string
-	// OrderBy is a total order of the rows of well-formed documents; see Order. Texts compare byte by
-	// byte, and NULL comes last, as in DuckDB.
+	// OrderBy is a total order of the rows of well-formed documents. Texts compare byte by byte, and
+	// NULL comes last, as in DuckDB.
 	OrderBy []string
 }
 
@@ -107,15 +112,15 @@ var otherColumns = [TableCount][]catalog.Column{
 	RemoteLinks: columns("issue_key", "remote_link_id", "url", "title", "application_name", "application_type", "issue_id"),
 	Worklogs: columns("worklog_id", "issue_key", "author_email", "author_name", "comment", timestamp, "started_at", "time_spent",
 		integer, "time_spent_seconds", timestamp, "created_at", timestamp, "updated_at", "update_author_email", "author_account_id", "issue_id"),
-	Sprints: columns(integer, "sprint_id", "issue_key", "name", "state", integer, "board_id", timestamp, "start_at", timestamp, "end_at",
-		timestamp, "completed_at", "goal", "_synced_at", "issue_id"),
-	Users: columns("account_id", "month", "display_name", "email", boolean, "active", "time_zone", "account_type", timestamp, "last_seen_at",
-		"_synced_at"),
+	Sprints: columns(integer, "sprint_id", "name", "state", integer, "board_id", timestamp, "start_at", timestamp, "end_at",
+		timestamp, "completed_at", "goal"),
+	Users: columns("account_id", "display_name", "email", boolean, "active", "time_zone", "account_type"),
 	DeletedIssues: columns("issue_id", "issue_key", "project_key", timestamp, "deleted_at", "summary", "issue_type", "status",
 		timestamp, "created_at", timestamp, "updated_at"),
+	IssueSprints: columns(integer, "sprint_id", "issue_key", "issue_id"),
 }
 
-// Tables gives the definitions of the ten tables, in the order of the constants. The result is the
+// Tables gives the definitions of the tables, in the order of the constants. The result is the
 // caller's own.
 func Tables(fields FieldMap) []Table {
 	tables := []Table{
@@ -149,16 +154,20 @@ func Tables(fields FieldMap) []Table {
 			PrimaryKey: []string{"worklog_id"}, OrderBy: []string{IssueIDColumn, "started_at", "worklog_id"},
 		},
 		Sprints: {
-			Name: "sprints", Description: "Which Jira issue is or was in which sprint, with the sprint as it was at _synced_at",
-			PrimaryKey: []string{"sprint_id", IssueIDColumn}, OrderBy: []string{IssueIDColumn, "sprint_id"},
+			Name: "sprints", Description: "Sprints that Jira issues are or were in, once each",
+			Entities: true, PrimaryKey: []string{"sprint_id"}, OrderBy: []string{"sprint_id"},
 		},
 		Users: {
-			Name: "users", Description: "People seen in Jira issues: one row per account and month of the issues' creation",
-			PrimaryKey: []string{"account_id", "month"}, OrderBy: []string{"month", "account_id"},
+			Name: "users", Description: "People whom Jira issues name, once each",
+			Entities: true, PrimaryKey: []string{"account_id"}, OrderBy: []string{"account_id"},
 		},
 		DeletedIssues: {
 			Name: "deleted_issues", Description: "Jira issues that were deleted, and the last that was known of them",
 			PrimaryKey: []string{IssueIDColumn}, OrderBy: []string{IssueIDColumn},
+		},
+		IssueSprints: {
+			Name: "issue_sprints", Description: "Which Jira issue is or was in which sprint",
+			PrimaryKey: []string{IssueIDColumn, "sprint_id"}, OrderBy: []string{IssueIDColumn, "sprint_id"},
 		},
 	}
 	for i := range tables {

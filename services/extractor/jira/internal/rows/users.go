@@ -3,7 +3,6 @@ package rows
 import (
 	"cmp"
 	"slices"
-	"time"
 
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/jsontree"
 )
@@ -28,9 +27,7 @@ func (f *Flattener) users() [][]any {
 		for i++; i < len(f.people) && f.people[i].account == p.account; i++ {
 			p.add(f.people[i])
 		}
-		rows = append(rows, []any{
-			p.account, f.out.Month, known(p.name), known(p.email), p.active, known(p.zone), known(p.kind), instant(f.out.Updated), f.synced,
-		})
+		rows = append(rows, []any{p.account, known(p.name), known(p.email), p.active, known(p.zone), known(p.kind)})
 	}
 	return rows
 }
@@ -78,42 +75,4 @@ func (f *Flattener) person(account []byte, v *jsontree.Value) {
 		p.active = a.Type() == jsontree.True
 	}
 	f.people = append(f.people, p)
-}
-
-// Fold makes the rows of a part from the rows of all issues of its month: it sorts them by the
-// table's OrderBy, in place, and of the users, given with table == Users, it leaves one row per
-// account and month: what was fetched last, with the latest of last_seen_at. The result does not
-// depend on the order of the rows.
-func (t Table) Fold(rows [][]any) [][]any {
-	sortRows(rows, t.order())
-	if t.Name != tableNames[Users] {
-		return rows
-	}
-	account, month, seen, synced := t.column("account_id"), t.column("month"), t.column("last_seen_at"), t.column("_synced_at")
-	out := rows[:0]
-	for _, row := range rows {
-		last := len(out) - 1
-		if last < 0 || out[last][account] != row[account] || out[last][month] != row[month] {
-			out = append(out, row)
-			continue
-		}
-		newer, older := row, out[last]
-		if c := fetched(newer[synced]).Compare(fetched(older[synced])); c < 0 || c == 0 && compareRows(newer, older, nil) < 0 {
-			newer, older = older, newer
-		}
-		if older[seen] != nil && (newer[seen] == nil || newer[seen].(time.Time).Before(older[seen].(time.Time))) {
-			newer = slices.Clone(newer)
-			newer[seen] = older[seen]
-		}
-		out[last] = newer
-	}
-	clear(rows[len(out):])
-	return out
-}
-
-// fetched is the instant of a value of _synced_at; the zero time where it is none.
-func fetched(v any) time.Time {
-	text, _ := v.(string)
-	t, _ := parseTime([]byte(text))
-	return t
 }
