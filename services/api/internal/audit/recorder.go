@@ -12,12 +12,10 @@ import (
 	"github.com/rs/zerolog"
 
 	chain "github.com/agnes-platform/agnes/pkg/audit"
+	"github.com/agnes-platform/agnes/pkg/audit/fold"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
-
-// resultRefused is the result of an entry that may be folded.
-const resultRefused = "refused"
 
 // Publish hands entries to the bus under the id of their event, and returns when the bus has stored them.
 type Publish func(ctx context.Context, id string, entries []string) error
@@ -39,7 +37,7 @@ type RecorderConfig struct {
 type Recorder struct {
 	publish  Publish
 	patience time.Duration
-	folds    *folder
+	folds    *fold.Folder
 	outbox   *outbox
 	// some and many ask Run to forward the outbox: soon, and now.
 	some, many chan struct{}
@@ -61,7 +59,7 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 		return nil, err
 	}
 	return &Recorder{
-		publish: cfg.Publish, patience: cfg.Patience, folds: newFolder(cfg.Now), outbox: o, some: make(chan struct{}, 1), many: make(chan struct{}, 1),
+		publish: cfg.Publish, patience: cfg.Patience, folds: fold.New(cfg.Now), outbox: o, some: make(chan struct{}, 1), many: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -69,7 +67,7 @@ func NewRecorder(cfg RecorderConfig) (*Recorder, error) {
 // that come in masses are counted instead, and recorded by the minute. The entry is the Recorder's from
 // then on.
 func (r *Recorder) Record(_ context.Context, m *agnesv1.AuditRecorded) error {
-	if r.folds.takes(m) {
+	if r.folds.Takes(m) {
 		return nil
 	}
 	return r.store(m)
@@ -106,7 +104,7 @@ func (r *Recorder) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		if r.folds.due() {
+		if r.folds.Due() {
 			r.Flush(ctx)
 		}
 		wake := r.some
@@ -131,7 +129,7 @@ func (r *Recorder) Run(ctx context.Context) {
 
 // Flush writes the folded entries down now.
 func (r *Recorder) Flush(ctx context.Context) {
-	for _, m := range r.folds.flush() {
+	for _, m := range r.folds.Flush() {
 		if err := r.store(m); err != nil {
 			zerolog.Ctx(ctx).Error().Err(err).Str("action", m.GetAction()).Msg("folded refusals could not be recorded")
 		}

@@ -1,4 +1,6 @@
-package audit
+// Package fold keeps a flood of refusals from becoming one of records: the first of a kind are recorded one
+// by one, and what comes beyond becomes one entry by the minute that counts them.
+package fold
 
 import (
 	"slices"
@@ -23,9 +25,12 @@ const (
 	foldEvery = time.Minute
 )
 
-// folder counts refusals. Its memory is bounded: a finer count is begun only while the coarser one
+// Refused is the result of an entry that may be folded.
+const Refused = "refused"
+
+// Folder counts refusals; it is safe for concurrent use. Its memory is bounded: a finer count is begun only while the coarser one
 // is within its own bound.
-type folder struct {
+type Folder struct {
 	mu    sync.Mutex
 	began time.Time
 	kinds map[foldKey]*folded
@@ -41,14 +46,15 @@ type folded struct {
 	sample        *agnesv1.AuditRecorded
 }
 
-func newFolder(now func() time.Time) *folder {
-	return &folder{now: now, began: now(), kinds: map[foldKey]*folded{}}
+// New makes one that goes by a clock.
+func New(now func() time.Time) *Folder {
+	return &Folder{now: now, began: now(), kinds: map[foldKey]*folded{}}
 }
 
-// takes tells whether the entry was folded: it is then part of what flush gives later.
-func (f *folder) takes(m *agnesv1.AuditRecorded) bool {
+// Takes tells whether the entry was folded: it is then part of what Flush gives later.
+func (f *Folder) Takes(m *agnesv1.AuditRecorded) bool {
 	fields := m.GetParams().GetFields()
-	if m.GetResult() != resultRefused || fields["sql"] != nil { // what was asked must not be lost; how often is limited
+	if m.GetResult() != Refused || fields["sql"] != nil { // what was asked must not be lost; how often is limited
 		return false
 	}
 	kind := foldKey{action: m.GetAction(), kind: fields["error"].GetStringValue()}
@@ -111,15 +117,15 @@ func onlyCommon(sample, m *agnesv1.AuditRecorded) {
 	}
 }
 
-// due tells whether the minute is over.
-func (f *folder) due() bool {
+// Due tells whether the minute is over.
+func (f *Folder) Due() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now().Sub(f.began) >= foldEvery
 }
 
-// flush gives the folded entries of the minute, and begins the next.
-func (f *folder) flush() []*agnesv1.AuditRecorded {
+// Flush gives the folded entries of the minute, and begins the next.
+func (f *Folder) Flush() []*agnesv1.AuditRecorded {
 	f.mu.Lock()
 	kinds := f.kinds
 	f.kinds, f.began = map[foldKey]*folded{}, f.now()
