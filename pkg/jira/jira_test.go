@@ -79,6 +79,27 @@ func TestTrap_J11_WithoutASecretNothingIsVerified(t *testing.T) {
 	}
 }
 
+func TestSecretsAreATextOrAList(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		option any
+		want   []string
+	}{
+		{nil, nil}, {"", nil}, {" ", nil}, {"a, b", []string{"a, b"}}, {" a ", []string{"a"}}, {[]any{}, nil}, {[]any{"", nil, "old"}, []string{"old"}},
+		{[]any{"new", "old"}, []string{"new", "old"}},
+	} {
+		got, err := jira.Secrets(c.option)
+		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+			t.Errorf("%v: %v\n%s", c.option, err, diff)
+		}
+	}
+	for _, option := range []any{12345678, []any{"a", 3.5}, map[string]any{"a": "b"}, true, []any{[]any{"a"}}} {
+		if got, err := jira.Secrets(option); err == nil || strings.Contains(err.Error(), "1234") {
+			t.Errorf("%v: %v %v", option, got, err)
+		}
+	}
+}
+
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	secret, body := []byte("It's a Secret to Everybody"), []byte("Hello World!")

@@ -29,6 +29,27 @@ var (
 	signaturePart = "sha256="
 )
 
+// Secrets reads the option webhook_secret of a source: a text, or a list of texts of which the first signs
+// and the others are still accepted, while a secret is replaced. Empty ones are none. An error does not
+// repeat what was read.
+func Secrets(option any) ([]string, error) {
+	list, isList := option.([]any)
+	if !isList && option != nil {
+		list = []any{option}
+	}
+	var secrets []string
+	for _, one := range list {
+		text, ok := one.(string)
+		if !ok && one != nil {
+			return nil, errors.New("it has to be a text, in quotes where it looks like a number, or a list of texts")
+		}
+		if text = strings.TrimSpace(text); text != "" {
+			secrets = append(secrets, text)
+		}
+	}
+	return secrets, nil
+}
+
 // Signed tells whether one of the values of the signature headers can be a signature at all, so that a
 // body need not be read where none is.
 func Signed(signatures ...string) bool {

@@ -25,6 +25,9 @@ func (i *Instance) addJira() {
 			given[option] = v
 		}
 	}
+	if previous := os.Getenv("JIRA_WEBHOOK_SECRET_PREVIOUS"); previous != "" && given["webhook_secret"] != nil {
+		given["webhook_secret"] = []any{given["webhook_secret"], previous}
+	}
 	if project := os.Getenv("JIRA_PROJECT"); project != "" {
 		given["projects"] = []any{project}
 	}

@@ -45,3 +45,19 @@ func TestTheVariablesOfThePredecessorConfigureJira(t *testing.T) {
 		}
 	}
 }
+
+func TestThePreviousSecretOfWebhooksCountsBesideThePresentOne(t *testing.T) {
+	t.Setenv("JIRA_DOMAIN", "your.atlassian.net")
+	t.Setenv("JIRA_WEBHOOK_SECRET_PREVIOUS", "old")
+	for present, want := range map[string]any{"new": []any{"new", "old"}, "": nil} {
+		t.Setenv("JIRA_WEBHOOK_SECRET", present)
+		config, data := dirs(t, "", "")
+		i, err := service.LoadInstance(config, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, i.Sources[0].Options["webhook_secret"]); diff != "" {
+			t.Errorf("%q: %s", present, diff)
+		}
+	}
+}

@@ -174,8 +174,11 @@ func (c Config) upstreams() (httpapi.Proxies, error) {
 	if err != nil {
 		return p, err
 	}
-	if webhooks != nil {
+	switch {
+	case webhooks != nil:
 		p.Webhooks = httpapi.Proxy(webhooks, "agnes-jira-webhook")
+	case c.Webhooks != nil:
+		p.Webhooks = httpapi.Handed(c.Webhooks)
 	}
 	if sockets != nil {
 		p.Sockets = httpapi.Proxy(sockets, "agnes-ws-gateway")

@@ -38,6 +38,10 @@ func TestOnePortServesEverything(t *testing.T) {
 	if want := `POST /webhooks/jira "{\"issue\":1}" cookies 1 for 127.0.0.1`; got.body != want {
 		t.Errorf("%d %s, want %s", got.status, got.body, want)
 	}
+	got = s.ask("POST", "/webhooks/jira/desk", "", "{}")
+	if want := `POST /webhooks/jira/desk "{}" cookies 0 for 127.0.0.1`; got.body != want {
+		t.Errorf("%d %s, want %s", got.status, got.body, want)
+	}
 	conn := dial(t, s.url)
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, "GET /ws/events HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
@@ -56,6 +60,25 @@ func TestOnePortServesEverything(t *testing.T) {
 	behind.Close()
 	if got := s.ask("POST", "/webhooks/jira", "", `{}`); got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "agnes-jira-webhook") {
 		t.Errorf("nobody there: %d %s", got.status, got.body)
+	}
+}
+
+func TestWebhooksMayBeAnsweredInTheProcess(t *testing.T) {
+	t.Parallel()
+	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %s %q cookies %d id %d", r.Method, r.URL.Path, raw, len(r.Cookies()), len(r.Header.Get("X-Request-Id")))
+	})
+	s := newServer(t, func(c *api.Config) { c.Webhooks = own })
+	got := s.ask("POST", "/webhooks/jira/desk", "", `{"issue":1}`, "Cookie: access_token=x; other=y")
+	if want := `POST /webhooks/jira/desk "{\"issue\":1}" cookies 1 id 26`; got.body != want {
+		t.Errorf("%d %s, want %s", got.status, got.body, want)
+	}
+	if got := s.ask("POST", "/webhooks/jira", "", strings.Repeat("x", 4<<20+1)); got.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := s.ask("PUT", "/webhooks/jira/desk", "", "{}"); got.status != http.StatusMethodNotAllowed {
+		t.Errorf("%d %s", got.status, got.body)
 	}
 }
 

@@ -68,6 +68,8 @@ type Config struct {
 	// Worker is the command line of a process that runs queries: this binary's own, with an argument
 	// that has it call QueryWorker. Empty: queries run in this process.
 	Worker []string `ignored:"true"`
+	// Webhooks answers /webhooks/jira in this process, where JiraWebhookURL names no other one.
+	Webhooks http.Handler `ignored:"true"`
 	// Listener is used in place of Addr where it is set.
 	Listener net.Listener `ignored:"true"`
 	// OnListen is called with the address once the server listens.

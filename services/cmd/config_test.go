@@ -21,6 +21,12 @@ const root = "../.."
 // notServices are binaries that no container runs.
 var notServices = []string{"agnes", "da"}
 
+// secretsOf are the services that are given a secret; nobody else is.
+var secretsOf = map[string][]string{
+	"SEED_ADMIN_PASSWORD": {"api"}, "JWT_SECRET_KEY": {"api"},
+	"JIRA_WEBHOOK_SECRET": {"jira-webhook", "extractor-jira"}, "JIRA_API_TOKEN": {"extractor-jira"}, "JIRA_SLA_API_TOKEN": {"extractor-jira"},
+}
+
 func loadCompose(t *testing.T, env map[string]string) *types.Project {
 	t.Helper()
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
@@ -86,6 +92,7 @@ func TestComposeRunsEveryServiceConfined(t *testing.T) {
 	env["AGNES_NATS_TOKEN"] = "secret of the bus"
 	env["SEED_ADMIN_PASSWORD"] = "a password with spaces and $dollars"
 	env["JWT_SECRET_KEY"] = "0123456789abcdef0123456789abcdef"
+	env["JIRA_WEBHOOK_SECRET"], env["JIRA_API_TOKEN"], env["JIRA_SLA_API_TOKEN"] = "of webhooks", "of Jira", "of Jira's SLA"
 	project := loadCompose(t, env)
 
 	var binaries, built []string
@@ -117,9 +124,9 @@ func TestComposeRunsEveryServiceConfined(t *testing.T) {
 				t.Errorf("%s is built by %s", name, s.Build.Dockerfile)
 			}
 		}
-		for _, secret := range []string{"SEED_ADMIN_PASSWORD", "JWT_SECRET_KEY"} {
-			if v := s.Environment[secret]; v != nil && name != "api" {
-				t.Errorf("%s is given %s", name, secret)
+		for secret, keepers := range secretsOf {
+			if v := s.Environment[secret]; (v != nil && *v != "") != slices.Contains(keepers, name) {
+				t.Errorf("%s and %s: only %v are given it", name, secret, keepers)
 			}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/agnes-platform/agnes/services/api"
 	"github.com/agnes-platform/agnes/services/extractor/csv"
 	"github.com/agnes-platform/agnes/services/extractor/jira"
+	"github.com/agnes-platform/agnes/services/jirawebhook"
 	"github.com/agnes-platform/agnes/services/orchestrator"
 	"github.com/agnes-platform/agnes/services/scheduler"
 )
@@ -83,9 +84,12 @@ type member struct {
 
 // members lists the services; each reads its own part of the environment.
 func members(cfg Config) []member {
+	webhooks := &mount{}
 	return []member{
 		{"api", func(ctx context.Context, base service.Base) error {
-			return load(ctx, func(c *api.Config) { c.Base, c.OnListen, c.Worker = base, cfg.OnReady, cfg.Worker }, api.Run)
+			return load(ctx, func(c *api.Config) {
+				c.Base, c.OnListen, c.Worker, c.Webhooks = base, cfg.OnReady, cfg.Worker, webhooks
+			}, api.Run)
 		}},
 		{"orchestrator", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *orchestrator.Config) { c.Base = base }, orchestrator.Run)
@@ -98,6 +102,9 @@ func members(cfg Config) []member {
 		}},
 		{"extractor-jira", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *jira.Config) { c.Base = base }, jira.Run)
+		}},
+		{"jira-webhook", func(ctx context.Context, base service.Base) error {
+			return load(ctx, func(c *jirawebhook.Config) { c.Base, c.Mount = base, webhooks.set }, jirawebhook.Run)
 		}},
 	}
 }
@@ -112,7 +119,7 @@ func configs() []described {
 	return []described{
 		{"agnes", &Config{}}, {"its api", &api.Config{}}, {"its orchestrator", &orchestrator.Config{}},
 		{"its scheduler", &scheduler.Config{}}, {"its extractor-csv", &csv.Config{}},
-		{"its extractor-jira", &jira.Config{}},
+		{"its extractor-jira", &jira.Config{}}, {"its jira-webhook", &jirawebhook.Config{}},
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/client"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/jira"
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/standalone"
 )
@@ -358,5 +359,53 @@ func TestWhatIsNotGrantedDoesNotExist(t *testing.T) {
 	}
 	if _, err := h.query(ann, "SELECT count(*) FROM secret"); err == nil {
 		t.Error("a revoked table is still there")
+	}
+}
+
+func TestOnePortTakesInWebhooks(t *testing.T) {
+	h := build(t, "")
+	const secret = "a secret of twenty-four."
+	path := filepath.Join(h.dir, "config", service.InstanceFile)
+	instance, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	instance = append(instance, "  - {name: desk, type: jira, site: https://example.atlassian.net, webhook_secret: '"+secret+"'}\n"...)
+	if err := os.WriteFile(path, instance, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	const body = `{"webhookEvent":"jira:issue_created","issue":{"id":"10100","key":"SUP-7"}}`
+	send := func(method, path, signature string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set(jira.HeaderSignature, signature)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		raw, _ := io.ReadAll(response.Body)
+		return response.StatusCode, strings.TrimSpace(string(raw))
+	}
+	signed := jira.Sign([]byte(secret), []byte(body))
+	for _, path := range []string{"/webhooks/jira", "/webhooks/jira/desk"} {
+		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+			status, answer := send(http.MethodPost, path, signed)
+			if status == http.StatusOK && answer == `{"status":"ok","event":"jira:issue_created","issue":"SUP-7"}` {
+				break
+			}
+			if status != http.StatusServiceUnavailable || time.Since(began) > soon { // the services start side by side
+				t.Fatalf("%s: %d %s", path, status, answer)
+			}
+		}
+		if status, answer := send(http.MethodPost, path, "sha256="+strings.Repeat("0", 64)); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", path, status, answer)
+		}
+	}
+	if status, answer := send(http.MethodGet, "/webhooks/jira/health", ""); status != http.StatusOK || answer != `{"status":"ok"}` {
+		t.Errorf("%d %s", status, answer)
 	}
 }

@@ -147,16 +147,11 @@ func (f *feed) hook(target string) cloud.Webhook {
 
 // firstSecret is the secret that new webhooks are signed with; others may be accepted besides.
 func (f *feed) firstSecret() string {
-	switch v := f.WebhookSecret.(type) {
-	case string:
-		first, _, _ := strings.Cut(v, ",")
-		return strings.TrimSpace(first)
-	case []any:
-		if len(v) > 0 {
-			return fmt.Sprint(v[0])
-		}
+	secrets, err := jira.Secrets(f.WebhookSecret)
+	if err != nil || len(secrets) == 0 {
+		return ""
 	}
-	return ""
+	return secrets[0]
 }
 
 // right tells whether a webhook does what is wanted. Jira never tells its secret.

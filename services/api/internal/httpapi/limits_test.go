@@ -64,6 +64,7 @@ func TestDoorsCountWhoComes(t *testing.T) {
 		{"GET", "/api/users", "ann", "", ""},
 		{"GET", "/", "", "", "strangers  127.0.0.1"},
 		{"POST", "/webhooks/jira", "", "{}", "none  127.0.0.1"},
+		{"POST", "/webhooks/jira/desk", "", "{}", "none  127.0.0.1"},
 		{"GET", "/livez", "", "", "none  127.0.0.1"}, // a monitor asks often
 		{"GET", "/readyz", "", "", "none  127.0.0.1"},
 	} {

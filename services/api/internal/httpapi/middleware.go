@@ -159,7 +159,7 @@ func (s *Server) outer(router http.Handler) http.Handler {
 // streams tells the paths that are never compressed and never wrapped: parts are compressed already,
 // and an answer that is streamed must not wait in a buffer.
 func streams(path string) bool {
-	return strings.HasPrefix(path, "/api/data/") || path == "/api/query" || strings.HasPrefix(path, "/ws") || strings.HasPrefix(path, "/api/upload")
+	return strings.HasPrefix(path, "/api/data/") || path == "/api/query" || strings.HasPrefix(path, "/ws") || strings.HasPrefix(path, "/webhooks/") || strings.HasPrefix(path, "/api/upload")
 }
 
 func compressJSON(h http.Handler) http.Handler {

@@ -36,6 +36,17 @@ func Proxy(target *url.URL, name string) http.Handler {
 	}
 }
 
+// Handed passes requests on to a service in this process. As with Proxy, the session of a browser stays
+// here.
+func Handed(service http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.Header.Set(headerRequestID, requestID(r.Context()))
+		dropCookie(r, SessionCookie)
+		service.ServeHTTP(w, r)
+	})
+}
+
 // unsent tells why the client's request could not be passed on: it was too long, or did not arrive. A
 // request that stalls ends its context.
 func unsent(r *http.Request) error {

@@ -41,7 +41,9 @@ func (s *Server) routes() {
 // check their callers themselves: a webhook by its signature, a socket by the token it sends.
 func (s *Server) proxyRoutes() {
 	webhooks := orAway(s.upstream.Webhooks, "webhooks are not received here: start agnes-jira-webhook and set AGNES_JIRA_WEBHOOK_URL to its address")
-	s.rawDoor(door{gate: Public, limit: LimitNone}, http.MethodPost, "/webhooks/jira", webhooks)
+	for _, path := range []string{"/webhooks/jira", "/webhooks/jira/:source"} {
+		s.rawDoor(door{gate: Public, limit: LimitNone}, http.MethodPost, path, webhooks)
+	}
 	s.raw(Public, "/webhooks/jira/health", webhooks)
 	sockets := orAway(s.upstream.Sockets, "events are not sent from here: start agnes-ws-gateway and set AGNES_WS_GATEWAY_URL to its address")
 	s.raw(Public, "/ws", sockets)
