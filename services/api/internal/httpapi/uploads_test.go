@@ -210,7 +210,7 @@ func TestARefusalReachesWhoSendsEverythingFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 400 || len(filesIn(t, dir)) != 0 {
+	if resp.StatusCode != http.StatusBadRequest || len(filesIn(t, dir)) != 0 {
 		t.Errorf("%d, and on disk %v", resp.StatusCode, filesIn(t, dir))
 	}
 }
