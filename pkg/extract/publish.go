@@ -54,6 +54,7 @@ func buildExtract(ctx context.Context, dataDir, file string, s *state) error {
 	b.exec("USE " + newCatalog)
 	b.exec("BEGIN")
 	b.contract(s)
+	b.partRows(s)
 	for _, name := range s.names() {
 		b.table(s.entries[name])
 	}
@@ -130,11 +131,35 @@ func (b *builder) token(key, value string) {
 	}
 }
 
+// rowsAtOnce is how many rows of _parts one statement writes: a source may have thousands.
+const rowsAtOnce = 500
+
+// partRows lists the parts of all tables, of each in their order.
+func (b *builder) partRows(s *state) {
+	const row = "(?, ?, ?, ?, ?, ?)"
+	var values []any
+	rows := 0
+	flush := func() {
+		if rows > 0 {
+			b.exec("INSERT INTO _parts VALUES "+row+strings.Repeat(", "+row, rows-1), values...)
+		}
+		values, rows = values[:0], 0
+	}
+	for _, name := range s.names() {
+		for _, p := range s.entries[name].Parts {
+			values = append(values, name, p.Path, p.SHA256, p.MD5, p.SizeBytes, p.Rows)
+			if rows++; rows == rowsAtOnce {
+				flush()
+			}
+		}
+	}
+	flush()
+}
+
 func (b *builder) table(e *entry) {
 	b.exec("INSERT INTO _meta VALUES (?, ?, ?, ?, ?, ?)", e.Name, e.Description, e.Rows, e.SizeBytes, e.ExtractedAt.UTC(), e.QueryMode)
 	files := make([]string, len(e.Parts))
 	for i, p := range e.Parts {
-		b.exec("INSERT INTO _parts VALUES (?, ?, ?, ?, ?, ?)", e.Name, p.Path, p.SHA256, p.MD5, p.SizeBytes, p.Rows)
 		files[i] = filepath.Join(b.dataDir, filepath.FromSlash(p.Path))
 	}
 	b.token(keyToken+e.Name, e.token)

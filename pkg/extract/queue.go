@@ -29,6 +29,7 @@ type queue struct {
 	rt     *serving
 	source SourceConfig
 	wake   chan struct{}
+	memory memory
 
 	mu      sync.Mutex
 	pending []*waiting
@@ -195,7 +196,7 @@ func (q *queue) runOnce(ctx context.Context, request *agnesv1.ExtractRequested, 
 	}
 	return Run(ctx, RunConfig{
 		Connector: q.rt.cfg.Connector, Source: q.source, Registry: registry,
-		Tables: request.GetTables(), Force: request.GetForce(), RunIDs: ids, Limits: q.rt.cfg.Limits,
+		Tables: request.GetTables(), Force: request.GetForce(), RunIDs: ids, Limits: q.rt.cfg.Limits, memory: &q.memory,
 		Progress: func(p *agnesv1.ExtractProgress) {
 			if err := event.Publish(ctx, q.rt.cfg.Bus, event.ExtractProgress, q.source.Name, p); err != nil {
 				zerolog.Ctx(ctx).Debug().Err(err).Msg("progress was not published")
@@ -257,6 +258,9 @@ func (q *queue) untold(ctx context.Context, told string) (now string, changed bo
 	if toldStamp == stamp {
 		return told, false, nil
 	}
+	if content := q.memory.content(stamp); content != "" {
+		return stamp + " " + content, content != toldContent, nil
+	}
 	v, err := OpenVersion(ctx, q.source.DataDir, q.source.Name)
 	if err != nil {
 		return "", false, err
@@ -265,7 +269,7 @@ func (q *queue) untold(ctx context.Context, told string) (now string, changed bo
 	for i, t := range v.Tables {
 		tables[i] = t.Table
 	}
-	content := shortHash(catalog.VersionOf(tables) + fmt.Sprint(v.Remotes, v.Problems))
+	content := contentOf(tables, v.Remotes, v.Problems)
 	return v.Stamp + " " + content, content != toldContent, nil
 }
 

@@ -82,6 +82,8 @@ type RunConfig struct {
 	Progress func(*agnesv1.ExtractProgress)
 	// Step is told the name of every step that changes the disk, just before it; nil for nobody.
 	Step func(step string)
+
+	memory *memory // of Serve
 }
 
 // Run extracts once and publishes what changed. It is what Serve does for a request, without a bus:
@@ -109,7 +111,9 @@ func Run(ctx context.Context, cfg RunConfig) (*agnesv1.ExtractReady, error) {
 	if err != nil {
 		return nil, err
 	}
-	collect(ctx, r.source.DataDir, r.source.Name, r.scratch.Dir, r.Grace, r.Step)
+	if r.memory.collects(r.Grace) {
+		collect(ctx, r.source.DataDir, r.source.Name, r.scratch.Dir, r.Grace, r.Step)
+	}
 	return ready, nil
 }
 
@@ -163,9 +167,13 @@ func prepare(cfg SourceConfig) (SourceConfig, error) {
 }
 
 func (r *run) run(ctx context.Context) (*agnesv1.ExtractReady, error) {
-	last, unusable, err := loadState(ctx, r.source.DataDir, r.source.Name)
-	if err != nil {
-		return nil, err
+	var unusable error
+	last := r.memory.recall(r.source.DataDir, r.source.Name)
+	if last == nil {
+		var err error
+		if last, unusable, err = loadState(ctx, r.source.DataDir, r.source.Name); err != nil {
+			return nil, err
+		}
 	}
 	if unusable != nil && len(r.Tables) > 0 && len(last.entries) == 0 {
 		// Publishing a few tables over a file that cannot be read would drop all the others.
@@ -189,6 +197,7 @@ func (r *run) run(ctx context.Context) (*agnesv1.ExtractReady, error) {
 		if err := publish(context.WithoutCancel(ctx), r.source.DataDir, r.source.Name, r.scratch.Dir, next, r.Step); err != nil {
 			return nil, err
 		}
+		r.memory.keep(r.source.DataDir, r.source.Name, next)
 	}
 	sort.Slice(outcomes, func(i, j int) bool { return outcomes[i].GetTable() < outcomes[j].GetTable() })
 	r.tracker.phase("done", "")

@@ -53,6 +53,21 @@ func (s *state) names() []string {
 	return names
 }
 
+// tables are what readers see of it, ordered by name.
+func (s *state) tables() []catalog.Table {
+	names := s.names()
+	tables := make([]catalog.Table, len(names))
+	for i, name := range names {
+		tables[i] = s.entries[name].Table
+	}
+	return tables
+}
+
+// contentOf identifies what readers see of a version.
+func contentOf(tables []catalog.Table, remotes []catalog.Remote, problems []catalog.Problem) string {
+	return shortHash(catalog.VersionOf(tables) + fmt.Sprint(remotes, problems))
+}
+
 // companions of a table, by name.
 func (s *state) companions(parent string) map[string]*entry {
 	out := map[string]*entry{}
