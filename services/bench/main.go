@@ -68,6 +68,9 @@ func benches() []bench {
 		{"access/sessions", benchSessions},
 		{"access/door", benchDoor},
 		{"access/flood", benchFlood},
+		{"jira/live", benchJira},
+		{"jira/intake", benchJiraIntake},
+		{"jira/rest", benchJiraRest},
 	}
 }
 

@@ -69,6 +69,11 @@ func freeAddr() (string, error) {
 
 // start runs agnes over files, a folder with the source's files; nothing is registered by itself.
 func (w *workplace) start(ctx context.Context, name, files string) (*server, error) {
+	return w.startWith(ctx, name, fmt.Sprintf("sources:\n  - {name: files, type: csv, path: %q}\n", files))
+}
+
+// startWith runs agnes with an instance.yaml.
+func (w *workplace) startWith(ctx context.Context, name, instance string) (*server, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -77,7 +82,6 @@ func (w *workplace) start(ctx context.Context, name, files string) (*server, err
 	if err := os.MkdirAll(filepath.Join(s.dir, "config"), 0o755); err != nil {
 		return nil, err
 	}
-	instance := fmt.Sprintf("sources:\n  - {name: files, type: csv, path: %q}\n", files)
 	if err := os.WriteFile(filepath.Join(s.dir, "config", "instance.yaml"), []byte(instance), 0o600); err != nil {
 		return nil, err
 	}
