@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -160,10 +161,66 @@ func (t token) text(sql string) string {
 			return raw[tag : len(raw)-tag]
 		}
 		from := strings.IndexByte(raw, '\'') + 1
+		if from > 1 {
+			return unescape(raw[from : len(raw)-1])
+		}
 		return strings.ReplaceAll(raw[from:len(raw)-1], "''", "'")
 	default:
 		return raw
 	}
+}
+
+// escapes are the letters that stand for a character behind a backslash.
+var escapes = map[byte]byte{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// unescape is what an E'string' stands for.
+func unescape(raw string) string {
+	raw = strings.ReplaceAll(raw, "''", "'")
+	var b strings.Builder
+	for {
+		plain, rest, found := strings.Cut(raw, `\`)
+		b.WriteString(plain)
+		if !found || rest == "" {
+			return b.String()
+		}
+		base, digits, from := 16, 0, 1
+		switch c := rest[0]; {
+		case c == 'x' || c == 'X':
+			digits = 2
+		case c == 'u':
+			digits = 4
+		case c == 'U':
+			digits = 8
+		case c >= '0' && c <= '7':
+			base, digits, from = 8, 3, 0
+		}
+		n := from
+		for n < len(rest) && n < from+digits && isDigitOf(rest[n], base) {
+			n++
+		}
+		code, err := strconv.ParseUint(rest[from:n], base, 32)
+		switch {
+		case digits == 0 || err != nil:
+			c := rest[0]
+			if stands, ok := escapes[c]; ok {
+				c = stands
+			}
+			b.WriteByte(c)
+			n = 1
+		case digits <= 3:
+			b.WriteByte(byte(code))
+		default:
+			b.WriteRune(rune(code)) //nolint:gosec // what is no rune becomes one that stands for that
+		}
+		raw = rest[n:]
+	}
+}
+
+func isDigitOf(c byte, base int) bool {
+	if base == 8 {
+		return c >= '0' && c <= '7'
+	}
+	return isDigit(c) || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

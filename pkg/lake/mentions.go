@@ -31,31 +31,50 @@ func Mentioned(statement string, names []string) (found []string, everything boo
 // words are the names of a statement in lower case.
 type words map[string]bool
 
-// maxNested bounds how deep strings are looked for in strings.
-const maxNested = 3
+// maxNested bounds how deep strings are looked for in strings: as deep as query('…') may stand.
+const maxNested = maxQueries
 
 func (w words) add(text string, depth int) {
+	var row []string // texts that are put together, as query('FROM ord' || 'ers') does
 	for lex := (lexer{sql: text}); ; {
 		t, ok := lex.next()
+		if !ok || !goesOn(text, t) {
+			w.inner(strings.Join(row, ""), len(row) > 1, depth)
+			row = row[:0]
+		}
 		if !ok {
 			return
 		}
 		switch t.kind {
-		case tokenWord, tokenQuoted:
+		case tokenWord:
 			w[strings.ToLower(t.text(text))] = true
+		case tokenQuoted:
+			w[strings.ToLower(t.text(text))] = true
+			row = append(row, t.text(text))
 		case tokenString:
-			inner := t.text(text)
-			w[strings.ToLower(inner)] = true
-			if depth < maxNested {
-				w.add(inner, depth+1)
-			}
+			w.inner(t.text(text), true, depth)
+			row = append(row, t.text(text))
 		case tokenUnclosed:
-			if depth < maxNested && t.end > t.start+1 {
-				w.add(text[t.start+1:t.end], depth+1)
-			}
+			w.inner(text[t.start+1:t.end], t.end > t.start+1, depth)
 		case tokenNumber, tokenSymbol:
 		}
 	}
+}
+
+// inner adds what stands in a text within the text.
+func (w words) inner(text string, found bool, depth int) {
+	if !found {
+		return
+	}
+	w[strings.ToLower(text)] = true
+	if depth < maxNested {
+		w.add(text, depth+1)
+	}
+}
+
+// goesOn tells whether a token may stand in a row of texts that are put together.
+func goesOn(text string, t token) bool {
+	return t.kind == tokenString || t.kind == tokenQuoted || t.kind == tokenSymbol && strings.IndexByte("|()", text[t.start]) >= 0
 }
 
 // catalogWords begin the names of DuckDB's own catalogs.

@@ -378,23 +378,45 @@ func TestMentions(t *testing.T) {
 	t.Parallel()
 	names := []string{"orders", "Customers", "order items", "order", "salaries"}
 	for sql, want := range map[string]string{
-		"SELECT * FROM orders":                             "orders",
-		"select * from CRM.ORDERS o join customers":        "orders Customers",
-		`FROM "order items"`:                               "order items",
-		"FROM 'orders'":                                    "orders",
-		"FROM query('SELECT * FROM \"order items\" -- x')": "order items",
-		"SELECT 1 -- salaries":                             "",
-		"SELECT $x$FROM salaries$x$":                       "salaries",
-		"SELECT x FROM t ORDER BY x DESC":                  "order",
-		"SHOW TABLES":                                      "orders Customers order items order salaries",
-		"DESC":                                             "orders Customers order items order salaries",
-		"SELECT * FROM duckdb_views()":                     "orders Customers order items order salaries",
-		"SELECT * FROM Information_Schema.tables":          "orders Customers order items order salaries",
-		"SELECT 'a b orders.x":                             "orders",
-		"FROM\u00a0orders":                                 "orders",
+		"SELECT * FROM orders":                              "orders",
+		"select * from CRM.ORDERS o join customers":         "orders Customers",
+		`FROM "order items"`:                                "order items",
+		"FROM 'orders'":                                     "orders",
+		"FROM query('SELECT * FROM \"order items\" -- x')":  "order items",
+		"SELECT 1 -- salaries":                              "",
+		"SELECT $x$FROM salaries$x$":                        "salaries",
+		"SELECT x FROM t ORDER BY x DESC":                   "order",
+		"SHOW TABLES":                                       "orders Customers order items order salaries",
+		"DESC":                                              "orders Customers order items order salaries",
+		"SELECT * FROM duckdb_views()":                      "orders Customers order items order salaries",
+		"SELECT * FROM Information_Schema.tables":           "orders Customers order items order salaries",
+		"SELECT 'a b orders.x":                              "orders",
+		"FROM\u00a0orders":                                  "orders",
+		"FROM query('FROM ord' || ('ers'))":                 "orders",
+		"FROM query($$FROM o$$||'rd'/* x */||\"ers\")":      "orders",
+		"FROM query('FROM ord'\n'ers')":                     "orders",
+		`FROM query(E'FROM \x6frd\145rs\U00000020\n-- \'')`: "orders",
+		`FROM query_table(E'\u006frders')`:                  "orders",
+		"SELECT 'ord', 'ers'":                               "",
 	} {
 		if got := strings.Join(Mentions(sql, names), " "); got != want {
 			t.Errorf("%s mentions %q, want %q", sql, got, want)
 		}
 	}
+	deep := "FROM query('FROM ord' || 'ers')"
+	for range maxQueries - 1 {
+		deep = "FROM query(" + QuoteLiteral(deep) + ")"
+	}
+	if got := Mentions(deep, names); len(got) != 1 || CheckRead(deep) != nil {
+		t.Errorf("%s mentions %q, and is admitted: %v", deep, got, CheckRead(deep))
+	}
+	nested := strings.Repeat("'x' || ", 10_000) + "'orders'"
+	for len(nested) < MaxStatement/2 {
+		nested = "'y' || " + QuoteLiteral(nested) + " || 'z'"
+	}
+	began := time.Now()
+	if got := Mentions(nested, names); time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %v", got, time.Since(began))
+	}
+	t.Logf("%d bytes took %v", len(nested), time.Since(began))
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,9 +219,11 @@ func TestNamesThatAStatementPutsTogetherAreFound(t *testing.T) {
 	e, scope := engine(t, Config{}), smallScope(t)
 	for _, sql := range []string{
 		"SELECT count(*) AS n FROM query('FROM ord' || 'ers')", "SELECT count(*) AS n FROM CRM.ORDERS", `SELECT count(*) AS n FROM "crm"."orders"`, "SELECT count(*) AS n FROM 'orders'",
+		`SELECT count(*) AS n FROM query(E'FROM \x6frders')`, "SELECT count(*) AS n FROM query_table('ord' || ('ers'))", "SELECT count(*) AS n FROM query('FROM ord'\n'ers')",
 	} {
-		if got, _, err := ask(t, e, scope, TypeCSV, sql, 0); err != nil || got != "n\r\n3000\r\n" {
-			t.Errorf("%s gave %q, %v", sql, got, err)
+		// The record tells the tables too.
+		if got, s, err := ask(t, e, scope, TypeCSV, sql, 0); err != nil || got != "n\r\n3000\r\n" || !slices.Equal(s.Tables, []string{"crm.orders"}) {
+			t.Errorf("%s gave %q of %q, %v", sql, got, s.Tables, err)
 		}
 	}
 	got, _, err := ask(t, e, scope, TypeCSV, "SELECT name FROM (SHOW ALL TABLES) WHERE schema = 'crm' ORDER BY name", 0)
