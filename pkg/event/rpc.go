@@ -23,8 +23,12 @@ const (
 	headerTimeout = "agnes-timeout-ms"
 )
 
+// ErrNobody is in the chain of a Call's error where no process serves the method: none was asked.
+var ErrNobody = errors.New("nobody serves it")
+
 // Call sends a request and waits for the answer until ctx ends, at most 10 s where ctx has no deadline.
-// A failure of the other side keeps its kind and message; nobody answering is fault.Unavailable.
+// A failure of the other side keeps its kind and message; nobody answering is fault.Unavailable, with
+// ErrNobody or the end of the deadline as its cause.
 func Call[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, Resp], req Req) (Resp, error) {
 	var none Resp
 	deadline, ok := ctx.Deadline()
@@ -44,6 +48,8 @@ func Call[Req, Resp proto.Message](ctx context.Context, b *Bus, m Method[Req, Re
 	switch {
 	case errors.Is(err, context.Canceled):
 		return none, err
+	case errors.Is(err, nats.ErrNoResponders):
+		return none, fault.Wrap(ErrNobody, fault.Unavailable, "no answer to %s", m.name)
 	case err != nil:
 		return none, fault.Wrap(err, fault.Unavailable, "no answer to %s", m.name)
 	}

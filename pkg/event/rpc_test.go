@@ -48,7 +48,7 @@ func TestARequestIsAnswered(t *testing.T) {
 	if err := sub.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := event.Call(t.Context(), caller, event.ListRegistry, &listRequest{}); !fault.Is(err, fault.Unavailable) {
+	if _, err := event.Call(t.Context(), caller, event.ListRegistry, &listRequest{}); !fault.Is(err, fault.Unavailable) || !errors.Is(err, event.ErrNobody) {
 		t.Errorf("nobody serves, and the answer is %v", err)
 	}
 }
@@ -93,7 +93,7 @@ func TestTrap_S6_TheWorkEndsWhenTheCallerGivesUp(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := event.Call(ctx, bus, event.ListRegistry, &listRequest{}); !fault.Is(err, fault.Unavailable) {
+	if _, err := event.Call(ctx, bus, event.ListRegistry, &listRequest{}); !fault.Is(err, fault.Unavailable) || errors.Is(err, event.ErrNobody) {
 		t.Errorf("the caller gets %v", err)
 	}
 	if err := receive(t, ended); !errors.Is(err, context.DeadlineExceeded) {

@@ -154,7 +154,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),
-		Uploads:  h.uploads, Configurer: configurer,
+		Uploads:  h.uploads, Configurer: configurer, Jira: jiraSites{h.bus},
 		Checks: []httpapi.Check{
 			{Name: "state", Do: h.state.Canary},
 			{Name: "bus", Do: h.bus.Ready},

@@ -23,6 +23,7 @@ const (
 
 	tagUploads = "Uploads"
 	tagConfig  = "Configuration"
+	tagJira    = "Jira"
 )
 
 const description = `Agnes lands data from many sources, publishes it as immutable versions, and serves it: as SQL, and as files to keep a copy of.
@@ -53,6 +54,7 @@ func (s *Server) openAPI() huma.Config {
 				{Name: tagData, Description: "Ask with SQL, or fetch whole tables and their parts."},
 				{Name: tagSync, Description: "Have sources extracted, and follow how that goes."},
 				{Name: tagAdmin, Description: "What is extracted, from where, and when."},
+				{Name: tagJira, Description: "Sites of Jira Cloud: what is kept of them, tasks over their issues, and what could not be taken in. Extracting anew from what is kept is POST /api/sync/trigger with the source and force."},
 				{Name: tagPeople, Description: "Who may sign in, and what they may read."},
 				{Name: tagUploads, Description: "Files that users send: sessions and artifacts of their work, and notes for assistants."},
 				{Name: tagConfig, Description: "What the installation is called, where its data comes from, and who may sign up."},

@@ -23,6 +23,7 @@ func (s *Server) routes() {
 	s.syncRoutes()
 	s.registryRoutes()
 	s.discoverRoutes()
+	s.jiraRoutes()
 	s.userRoutes()
 	s.permissionRoutes()
 	s.groupRoutes()

@@ -75,6 +75,7 @@ type Config struct {
 	Uploads     Uploads
 	Configurer  Configurer
 	AuditLog    AuditLog
+	Jira        Jira
 	// Recorder writes down who did what; nil records nothing, for tests of other things.
 	Recorder Recorder
 	// Limiter counts requests; nil counts nothing, for tests of other things.
@@ -119,6 +120,7 @@ type Server struct {
 	uploads     Uploads
 	configurer  Configurer
 	auditLog    AuditLog
+	jira        Jira
 
 	echo    *echo.Echo
 	api     huma.API
@@ -168,7 +170,7 @@ func New(c Config) (*Server, error) {
 		profiles: c.Profiles, wholes: c.Wholes, bus: c.Bus, checks: c.Checks, upstream: c.Upstream,
 		doors:    map[string]door{},
 		recorder: c.Recorder, limiter: c.Limiter, signIn: c.SignIn, groups: c.Groups, requests: c.Requests,
-		preferences: c.Preferences, uploads: c.Uploads, configurer: c.Configurer, auditLog: c.AuditLog,
+		preferences: c.Preferences, uploads: c.Uploads, configurer: c.Configurer, auditLog: c.AuditLog, jira: c.Jira,
 	}
 	s.configured.Store(c.Instance)
 	if c.PublicURL != "" {
