@@ -12,6 +12,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/audit"
 	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
@@ -117,6 +118,48 @@ func TestTheRecordIsHandedOutAndProven(t *testing.T) {
 	report, err = audit.VerifyDir(t.Context(), filepath.Join(s.dir, "state", "audit"), audit.Options{Expect: &head, Closed: true})
 	if err != nil || !report.OK {
 		t.Errorf("%v %+v", err, report)
+	}
+}
+
+// TestThePredecessorsLogIsTakenIn has rows as the predecessor wrote them, and such as nobody should.
+func TestThePredecessorsLogIsTakenIn(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.recorded("action=server.start")
+	s.halt()
+	db, err := lake.Open(t.Context(), lake.Options{Path: filepath.Join(s.dir, "state", "system.duckdb"), Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		`DELETE FROM settings WHERE key = 'audit_log_imported'`,
+		`INSERT INTO audit_log (id, timestamp, user_id, action, resource, params, result, duration_ms) VALUES
+			('a1', '2025-01-02 03:04:05.678901', 'u1', 'old.create', 'user:u7', '{"role": "analyst", "password": "hunter2hunter2"}', 'ok', 12)`,
+		`INSERT INTO audit_log (id, timestamp, action) VALUES ('a2"\', '2025-01-02 03:04:06', 'old.bare')`,
+		`INSERT INTO audit_log (id, timestamp, action, params) VALUES ('a3', '2025-01-02 03:04:07', 'old.list', '[1, "x"]')`,
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // once is enough
+		s.start()
+		s.admin = s.login(adminEmail, adminPassword)
+		r := s.recorded("action=old.create&from=2025-01-02T03:04:05Z&until=2025-01-02T03:04:06Z").Records[0]
+		if r.Actor != "u1" || r.Resource != "user:u7" || r.Result != "ok" || r.Params["role"] != "analyst" || r.Params["imported"] != true || strings.Contains(fmt.Sprint(r), "hunter2") {
+			t.Errorf("%+v", r)
+		}
+		s.recorded("action=old.bare")
+		if r := s.recorded("action=old.list").Records[0]; fmt.Sprint(r.Params["params"]) != "[1 x]" {
+			t.Errorf("%+v", r)
+		}
+		s.halt()
+	}
+	if r, err := audit.VerifyDir(t.Context(), filepath.Join(s.dir, "state", "audit"), audit.Options{Closed: true}); err != nil || !r.OK {
+		t.Errorf("%v %+v", err, r)
 	}
 }
 
