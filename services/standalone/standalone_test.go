@@ -405,6 +405,15 @@ func TestOnePortTakesInWebhooks(t *testing.T) {
 			t.Errorf("%s: %d %s", path, status, answer)
 		}
 	}
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		refused, _, err := h.admin.AuditPage(t.Context(), client.AuditFilter{Action: "webhook.refused"})
+		if err == nil && len(refused) == 2 && refused[0].Service == "jira-webhook" && refused[0].IP == "127.0.0.1" && refused[0].RequestID != "" {
+			break
+		}
+		if time.Since(began) > soon {
+			t.Fatalf("the refusals are not in the record: %+v %v", refused, err)
+		}
+	}
 	if status, answer := send(http.MethodGet, "/webhooks/jira/health", ""); status != http.StatusOK || answer != `{"status":"ok"}` {
 		t.Errorf("%d %s", status, answer)
 	}
