@@ -8,8 +8,8 @@ import (
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
-// reasonFeed is the reason of runs that a source's own feed asked for.
-const reasonFeed = "feed"
+// ReasonFeed is the reason of runs that a source's own feed asked for: several a second, where much comes in.
+const ReasonFeed = "feed"
 
 // feed runs the connector's Feed for the source until soft ends.
 func (q *queue) feed(soft context.Context) {
@@ -29,7 +29,7 @@ func (q *queue) feed(soft context.Context) {
 // run is a FeedRun: it waits with the requests that come by the bus, and is merged with them.
 func (q *queue) run(ctx context.Context, tables ...string) (*agnesv1.ExtractReady, error) {
 	w := &waiting{
-		request: &agnesv1.ExtractRequested{Tables: tables, Reason: reasonFeed, RequestedBy: "extractor-" + q.rt.cfg.Connector.Type},
+		request: &agnesv1.ExtractRequested{Tables: tables, Reason: ReasonFeed, RequestedBy: "extractor-" + q.rt.cfg.Connector.Type},
 		ctx:     ctx, done: make(chan error, 1),
 	}
 	if err := q.wait(ctx, w); err != nil {

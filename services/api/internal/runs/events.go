@@ -80,6 +80,10 @@ func (t *Tracker) extractReady(ctx context.Context, e event.Event[*agnesv1.Extra
 	tables := tablesOf(p.GetTables())
 	// {} is the announcement of another program, which does not say whether anything changed.
 	external := len(p.GetTables()) == 0 && p.GetFinishedAt() == nil
+	if isFeed(p) {
+		t.noteFeed(e.ID, e.Source, finished, recordOf(tables))
+		return nil
+	}
 	record := state.Recorded{EventID: e.ID, Source: e.Source, At: finished, Outcomes: recordOf(tables)}
 	ids := idsOf(p.GetRunIds(), e.ID)
 	return t.change(ctx, ids, e.Source, record, t.unasked(e.Origin, e.Source, p.GetReason(), started, external), func(s *state.RunSource) bool {

@@ -53,6 +53,9 @@ type Tracker struct {
 	mu        sync.Mutex
 	active    map[string]*live // unfinished runs
 	followers map[string]map[chan struct{}]struct{}
+
+	feeds        map[string]*fed // by source
+	feedsWritten time.Time
 }
 
 // live is an unfinished run: what the state says, and what was heard since.
@@ -76,7 +79,7 @@ func New(ctx context.Context, cfg Config) (*Tracker, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	t := &Tracker{cfg: cfg, active: make(map[string]*live), followers: make(map[string]map[chan struct{}]struct{})}
+	t := &Tracker{cfg: cfg, active: make(map[string]*live), followers: make(map[string]map[chan struct{}]struct{}), feeds: make(map[string]*fed)}
 	t.started = t.now()
 	open, err := cfg.Store.Runs.List(ctx, state.RunFilter{Statuses: []string{Queued, Running, Publishing}, Limit: 10_000})
 	if err != nil {
@@ -97,7 +100,9 @@ func (t *Tracker) Run(ctx context.Context) error {
 		return errors.Join(err, event.StopAll(stopBudget, subs...))
 	}
 	t.upkeep(ctx)
-	return event.StopAll(stopBudget, subs...)
+	err = event.StopAll(stopBudget, subs...)
+	t.writeFeeds(context.WithoutCancel(ctx), true)
+	return err
 }
 
 func (t *Tracker) subscribe(ctx context.Context) (subs []*event.Subscription, err error) {
@@ -126,6 +131,7 @@ func (t *Tracker) upkeep(ctx context.Context) {
 		t.sendRequested(ctx)
 		t.finishPublished(ctx)
 		t.tellStale()
+		t.writeFeeds(ctx, false)
 		if now := time.Now(); now.Sub(pruned) >= pruneEvery {
 			pruned = now
 			if err := t.Prune(ctx); err != nil && ctx.Err() == nil {
