@@ -219,7 +219,7 @@ func syncFile(file string) error {
 // leaves its first parts alone.
 func (w *TableWriter) split(ctx context.Context, file string, rows, group int64) error {
 	out := &output{}
-	from := "read_parquet(" + lake.QuoteLiteral(literalGlob(file)) + ", file_row_number = true)"
+	from := "read_parquet(" + lake.QuoteLiteral(lake.LiteralPath(file)) + ", file_row_number = true)"
 	for start := int64(0); start < rows; start += maxPartRows {
 		part := filepath.Join(w.dir, fmt.Sprintf("split-%d.parquet", start/maxPartRows))
 		query := fmt.Sprintf("SELECT * EXCLUDE (file_row_number) FROM %s WHERE file_row_number >= %d AND file_row_number < %d",

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/agnes-platform/agnes/pkg/lake"
 )
 
 const (
@@ -79,15 +81,11 @@ func startsRune(c byte) bool { return c&0xC0 != 0x80 }
 
 var partName = regexp.MustCompile(`\A[0-9a-f]{64}\.parquet\z`)
 
-// literalGlob writes a path so that DuckDB's file functions, which expand patterns, read it as it is.
-func literalGlob(p string) string {
-	return strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(p)
-}
-
+// literalGlobs are paths as DuckDB's readers take them.
 func literalGlobs(paths []string) []string {
 	out := make([]string, len(paths))
 	for i, p := range paths {
-		out[i] = literalGlob(p)
+		out[i] = lake.LiteralPath(p)
 	}
 	return out
 }

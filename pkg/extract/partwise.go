@@ -101,7 +101,7 @@ func (o *output) add(file string, rows int64, kept int) {
 func (r *run) keptParts(ctx context.Context, w *TableWriter, last *entry) (columns []catalog.Column, parts []catalog.Part, err error) {
 	parts = make([]catalog.Part, len(w.out.files))
 	for i, file := range w.out.files {
-		of := []catalog.Column(nil)
+		var of []catalog.Column
 		if kept := w.out.kept[i]; kept >= 0 {
 			parts[i], of = last.Parts[kept], last.Columns
 			w.out.rows[i] = parts[i].Rows

@@ -11,7 +11,7 @@ import (
 func ParquetColumns(ctx context.Context, db *DB, files []string) ([]catalog.Column, error) {
 	patterns := make([]string, len(files))
 	for i, f := range files {
-		patterns[i] = literalPath(f)
+		patterns[i] = LiteralPath(f)
 	}
 	rows, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet("+
 		QuoteList(patterns)+", hive_partitioning = false))")

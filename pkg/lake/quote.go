@@ -34,3 +34,19 @@ func QuoteList(texts []string) string {
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
+
+// LiteralPath is a path as DuckDB's readers of files take it: a pattern that only the path itself matches.
+func LiteralPath(path string) string {
+	if !strings.ContainsAny(path, "*?[") {
+		return path
+	}
+	var b strings.Builder
+	for _, r := range path {
+		if strings.ContainsRune("*?[", r) {
+			b.WriteString("[" + string(r) + "]")
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

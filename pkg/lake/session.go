@@ -143,7 +143,7 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 		}
 		for _, f := range v.Files {
 			files = append(files, f)
-			if pattern := literalPath(f); pattern != f {
+			if pattern := LiteralPath(f); pattern != f {
 				files = append(files, pattern) // DuckDB asks for the pattern, and then for what it matches
 			}
 		}
@@ -201,7 +201,7 @@ func (v View) definition() (string, error) {
 	case len(v.Files) > 0:
 		files := make([]string, len(v.Files))
 		for i, f := range v.Files {
-			files[i] = literalPath(f)
+			files[i] = LiteralPath(f)
 		}
 		return "SELECT " + v.list(func(c catalog.Column) string { return QuoteIdent(c.Name) }) +
 			" FROM read_parquet(" + QuoteList(files) + ", hive_partitioning = false, union_by_name = false, filename = false)", nil
@@ -230,22 +230,6 @@ func (v View) list(value func(catalog.Column) string) string {
 		columns[i] = "CAST(" + value(c) + " AS " + c.Type + ") AS " + QuoteIdent(c.Name)
 	}
 	return strings.Join(columns, ", ")
-}
-
-// literalPath is a path as read_parquet takes it: a pattern that only the path itself matches.
-func literalPath(path string) string {
-	if !strings.ContainsAny(path, "*?[") {
-		return path
-	}
-	var b strings.Builder
-	for _, r := range path {
-		if strings.ContainsRune("*?[", r) {
-			b.WriteString("[" + string(r) + "]")
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }
 
 // validType tells why text cannot stand for a type in a CAST. Types come from files and programs

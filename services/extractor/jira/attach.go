@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -96,22 +97,13 @@ func safeName(name string) string {
 	}
 	start := strings.TrimSuffix(clean, end)
 	for len(start)+len(end) > nameBytes {
-		_, size := lastRune(start)
+		_, size := utf8.DecodeLastRuneInString(start)
 		start = start[:len(start)-size]
 	}
 	if start == "" {
 		start = "file"
 	}
 	return start + end
-}
-
-func lastRune(s string) (r rune, size int) {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i]&0xC0 != 0x80 {
-			return 0, len(s) - i
-		}
-	}
-	return 0, 1
 }
 
 // noteFiles notes which attachments an issue has, and removes the content of those that it has no more.

@@ -33,7 +33,7 @@ func (h *house) waitFor(what string, is func() bool) {
 	h.t.Fatalf("%s: not in time", what)
 }
 
-// Trap J12: what an attachment is called is somebody's choice, and where it is is not looked at.
+// Trap J12: what an attachment is called is somebody's choice, and no address in a document is looked at.
 func TestTrap_J12_AttachmentsAreKeptUnderSafeNames(t *testing.T) {
 	t.Parallel()
 	site := jiratest.New(jiratest.Config{})

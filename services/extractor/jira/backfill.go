@@ -204,14 +204,14 @@ func (f *feed) fetchAll(ctx context.Context, client *cloud.Client, refs []string
 				}
 				changed++
 				if d.Problem != nil {
-					if err := f.refetch(ctx, tx, d.ID, d.Problem, false); err != nil {
+					if err := f.refetch(ctx, tx, d.ID, d.Problem); err != nil {
 						return err
 					}
 				}
 			}
 			for ref, problem := range b.Failed {
 				failed++
-				if err := f.refetch(ctx, tx, ref, problem, false); err != nil {
+				if err := f.refetch(ctx, tx, ref, problem); err != nil {
 					return err
 				}
 			}

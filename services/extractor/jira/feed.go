@@ -291,7 +291,7 @@ func (f *feed) take(ctx context.Context, tx *store.Tx, w *want) error {
 			return err
 		}
 		if w.doc.Problem != nil {
-			return f.refetch(ctx, tx, w.doc.ID, w.doc.Problem, false)
+			return f.refetch(ctx, tx, w.doc.ID, w.doc.Problem)
 		}
 		return tx.Refetched(ctx, w.ref, w.doc.ID, w.doc.Key)
 	}
@@ -307,7 +307,7 @@ func (f *feed) take(ctx context.Context, tx *store.Tx, w *want) error {
 	if f.client == nil {
 		return nil
 	}
-	return f.refetch(ctx, tx, w.ref, w.err, false)
+	return f.refetch(ctx, tx, w.ref, w.err)
 }
 
 // told keeps what a webhook itself says, where Jira cannot be asked.
@@ -328,14 +328,14 @@ func (f *feed) told(ctx context.Context, tx *store.Tx, e jira.Event, at time.Tim
 	return f.patch(ctx, tx, e, at)
 }
 
-// refetch notes that an issue is to be fetched later, and why; again tells that this was such a try.
-func (f *feed) refetch(ctx context.Context, tx *store.Tx, ref string, reason error, again bool) error {
+// refetch notes that an issue is to be fetched later, and why.
+func (f *feed) refetch(ctx context.Context, tx *store.Tx, ref string, reason error) error {
 	text := "not fetched yet"
 	if reason != nil {
 		text = fault.Message(reason)
 	}
 	pause := max(fault.RetryAfter(reason), time.Second)
-	return tx.Refetch(ctx, store.Refetch{Ref: ref, Since: f.now(), Reason: text}, f.now().Add(pause), again)
+	return tx.Refetch(ctx, store.Refetch{Ref: ref, Since: f.now(), Reason: text}, f.now().Add(pause), false)
 }
 
 // sprint keeps what a webhook says of a sprint that issues name. One that none names is not listed.
@@ -422,7 +422,8 @@ func withHistory(doc []byte, e jira.Event) ([]byte, error) {
 		return doc, nil
 	}
 	var entry, whole map[string]json.RawMessage
-	if json.Unmarshal(e.Changelog, &entry) != nil || len(entry["id"]) == 0 {
+	_ = json.Unmarshal(e.Changelog, &entry) // what is none has no id
+	if len(entry["id"]) == 0 {
 		return doc, nil
 	}
 	if err := json.Unmarshal(doc, &whole); err != nil {

@@ -63,7 +63,7 @@ func (r *registry) register(_ context.Context, q *agnesv1.RegisterTablesRequest)
 
 // house is an extractor at work beside a site of Jira.
 type house struct {
-	t       testing.TB
+	t       *testing.T
 	site    *jiratest.Site
 	server  *embedded.Server
 	bus     *event.Bus
@@ -71,11 +71,10 @@ type house struct {
 	options map[string]any
 	stop    context.CancelFunc
 	stopped chan error
-	number  int
 }
 
 // newHouse has a bus, a registry and a site, and no extractor yet.
-func newHouse(t testing.TB, site *jiratest.Site) *house {
+func newHouse(t *testing.T, site *jiratest.Site) *house {
 	t.Helper()
 	h := &house{t: t, site: site, server: eventtest.Server(t), dir: t.TempDir()}
 	h.bus = eventtest.Connect(t, h.server, "test")

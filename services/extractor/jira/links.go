@@ -51,10 +51,7 @@ func (l issueLink) other() (int64, bool) {
 // spread tells the issues that an issue is, or was, linked to what became of it.
 func (s *site) spread(ctx context.Context, tx *store.Tx, before, doc []byte, gone bool) error {
 	var old, now linked
-	_ = json.Unmarshal(before, &old) // nothing is no links
-	if json.Unmarshal(doc, &now) != nil {
-		return nil
-	}
+	_, _ = json.Unmarshal(before, &old), json.Unmarshal(doc, &now) // what cannot be read has no links
 	links := now.Fields.Links
 	if gone {
 		links = old.Fields.Links

@@ -173,7 +173,7 @@ func (p *plan) month(ctx context.Context, month string, ids []int64, previous st
 		for i, id := range ids {
 			texts[i] = strconv.FormatInt(id, 10)
 		}
-		from = append(from, selectColumns(p.table.Columns)+" FROM read_parquet("+lake.QuoteLiteral(globless(previous))+") WHERE "+
+		from = append(from, selectColumns(p.table.Columns)+" FROM read_parquet("+lake.QuoteLiteral(lake.LiteralPath(previous))+") WHERE "+
 			lake.QuoteIdent(rows.IssueIDColumn)+" NOT IN ("+quoteAll(texts)+")")
 	}
 	if len(fresh) > 0 {
@@ -290,7 +290,7 @@ func selectFile(t table, file staged) string {
 	for i, c := range t.Columns {
 		fields[i] = lake.QuoteLiteral(c.Name) + ": " + lake.QuoteLiteral(c.Type)
 	}
-	return selectColumns(t.Columns) + " FROM read_json(" + lake.QuoteLiteral(globless(file.path)) + ", format = 'newline_delimited', maximum_object_size = " +
+	return selectColumns(t.Columns) + " FROM read_json(" + lake.QuoteLiteral(lake.LiteralPath(file.path)) + ", format = 'newline_delimited', maximum_object_size = " +
 		strconv.Itoa(max(file.longest, leastObject)) + ", columns = {" + strings.Join(fields, ", ") + "})"
 }
 
@@ -317,9 +317,4 @@ func quoteAll(texts []string) string {
 		out[i] = lake.QuoteLiteral(t)
 	}
 	return strings.Join(out, ", ")
-}
-
-// globless is a path as DuckDB's readers take it: a pattern that only the path itself matches.
-func globless(path string) string {
-	return strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(path)
 }

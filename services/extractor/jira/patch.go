@@ -18,9 +18,12 @@ import (
 // that was written, changed or deleted. It is for when Jira itself cannot be asked.
 func (f *feed) patch(ctx context.Context, tx *store.Tx, e jira.Event, at time.Time) error {
 	list, item, deleted := listOf(e)
-	id, err := strconv.ParseInt(e.IssueID, 10, 64)
-	if list == "" || item == "" || err != nil {
+	if list == "" || item == "" || e.IssueID == "" {
 		return nil
+	}
+	id, err := strconv.ParseInt(e.IssueID, 10, 64)
+	if err != nil {
+		return fault.Wrap(err, fault.Permanent, "the id of the issue is no number")
 	}
 	old, found, err := tx.Get(ctx, id)
 	if err != nil || !found || !old.Deleted.IsZero() {

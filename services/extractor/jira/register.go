@@ -201,7 +201,7 @@ func (f *feed) ensure(ctx context.Context, client *cloud.Client, want cloud.Webh
 	}
 	at := slices.IndexFunc(ours, func(w cloud.Webhook) bool { return right(w, want) })
 	message := "the webhook was there already, with all events"
-	keep := ""
+	var keep string
 	if at >= 0 {
 		keep = ours[at].ID
 	} else {

@@ -154,7 +154,8 @@ func newRowFile(path string, columns []catalog.Column) (*rowFile, error) {
 
 func (f *rowFile) write(all ...[]any) error {
 	for _, row := range all {
-		line := append(f.line[:0], '{')
+		line := f.line[:0]
+		line = append(line, '{')
 		for i, v := range row {
 			if v == nil {
 				continue // a member that is missing is NULL
@@ -164,7 +165,8 @@ func (f *rowFile) write(all ...[]any) error {
 			}
 			line = appendValue(append(line, f.names[i]...), f.columns[i].Type, v)
 		}
-		f.line = append(line, '}', '\n')
+		line = append(line, '}', '\n')
+		f.line = line
 		f.longest = max(f.longest, len(f.line))
 		if _, err := f.out.Write(f.line); err != nil {
 			return fmt.Errorf("write scratch: %w", err)

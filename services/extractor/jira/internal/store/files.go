@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
 )
 
@@ -30,21 +29,15 @@ type Attachment struct {
 // Files says which attachments an issue has now. The content of those that it has no more is to be
 // removed: they are the answer.
 func (t *Tx) Files(ctx context.Context, issue int64, has []Attachment) (gone []Attachment, err error) {
-	rows, err := t.tx.QueryContext(ctx, "SELECT id, name, size, state FROM files WHERE issue = ?", issue)
-	if err != nil {
-		return nil, unreadable(err)
-	}
 	before := map[int64]Attachment{}
-	for rows.Next() {
+	err = t.each(ctx, func(row scanner) error {
 		a := Attachment{Issue: issue}
-		if err := rows.Scan(&a.ID, &a.Name, &a.Size, &a.State); err != nil {
-			_ = rows.Close()
-			return nil, unreadable(err)
-		}
+		err := row.Scan(&a.ID, &a.Name, &a.Size, &a.State)
 		before[a.ID] = a
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, unreadable(err)
+		return err
+	}, "SELECT id, name, size, state FROM files WHERE issue = ?", issue)
+	if err != nil {
+		return nil, err
 	}
 	for _, a := range has {
 		if _, known := before[a.ID]; known {

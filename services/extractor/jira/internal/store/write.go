@@ -46,6 +46,21 @@ func (t *Tx) exec(ctx context.Context, statement string, args ...any) error {
 	return unreadable(err)
 }
 
+// each calls do for every row of a query within this change.
+func (t *Tx) each(ctx context.Context, do func(row scanner) error, query string, args ...any) error {
+	rows, err := t.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return unreadable(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := do(rows); err != nil {
+			return unreadable(err)
+		}
+	}
+	return unreadable(rows.Err())
+}
+
 // Get gives the document of an issue as it is within this change.
 func (t *Tx) Get(ctx context.Context, id int64) (Document, bool, error) {
 	return t.s.one(t.tx.QueryRowContext(ctx, "SELECT "+heads+", doc FROM documents WHERE id = ?", id))
@@ -107,21 +122,15 @@ type Entity struct {
 // Sight says which entities an issue names now. Of an entity, what was fetched last holds; one that no
 // issue names any more is forgotten.
 func (t *Tx) Sight(ctx context.Context, issue int64, synced int64, seen []Entity) error {
-	rows, err := t.tx.QueryContext(ctx, "SELECT kind, id FROM sightings WHERE issue = ?", issue)
-	if err != nil {
-		return unreadable(err)
-	}
 	before := map[Entity]bool{}
-	for rows.Next() {
+	err := t.each(ctx, func(row scanner) error {
 		var e Entity
-		if err := rows.Scan(&e.Kind, &e.ID); err != nil {
-			_ = rows.Close()
-			return unreadable(err)
-		}
+		err := row.Scan(&e.Kind, &e.ID)
 		before[e] = true
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return unreadable(err)
+		return err
+	}, "SELECT kind, id FROM sightings WHERE issue = ?", issue)
+	if err != nil {
+		return err
 	}
 	for _, e := range seen {
 		if err := t.Entity(ctx, e, synced); err != nil {
