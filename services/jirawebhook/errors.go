@@ -54,7 +54,12 @@ func notConfigured() *problem {
 	return &problem{status: http.StatusServiceUnavailable, outcome: outcomeNotConfigured, detail: "webhooks are not accepted: no secret is configured to verify them", after: again}
 }
 
-// ambiguous is a mistake of the configuration, so Jira shall come again when it is mended.
+// misconfigured is a mistake of the configuration, so Jira shall come again when it is mended.
+func misconfigured() *problem {
+	return &problem{status: http.StatusServiceUnavailable, outcome: outcomeNotConfigured, detail: "the source is not configured correctly: send it again", after: again}
+}
+
+// ambiguous is another one.
 func ambiguous(err error) *problem {
 	return &problem{status: http.StatusServiceUnavailable, outcome: outcomeNotConfigured, detail: err.Error(), after: again}
 }

@@ -82,6 +82,9 @@ func Run(ctx context.Context, cfg Config) error {
 	bus, disconnect, err := cfg.Connect(ctx, name)
 	if err != nil {
 		i.close(0)
+		if ctx.Err() != nil {
+			err = nil // it was stopped while it waited
+		}
 		return errors.Join(err, s.stop(0))
 	}
 	defer disconnect()

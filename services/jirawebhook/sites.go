@@ -3,7 +3,6 @@ package jirawebhook
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +28,8 @@ type site struct {
 	projects []string
 	// open takes everything from everybody.
 	open bool
+	// broken is the site of a source that is not configured correctly: what it sends has to come again.
+	broken bool
 }
 
 // usable tells whether webhooks of the site can be accepted at all.
@@ -37,10 +38,12 @@ func (s site) usable() bool { return len(s.secrets) > 0 || s.open }
 // wants tells whether an event is about a project that the source is limited to. What does not say its
 // project is wanted, and so is what leaves a project that is.
 func (s site) wants(e jira.Event) bool {
-	if len(s.projects) == 0 || e.ProjectKey == "" {
+	if len(s.projects) == 0 || e.ProjectKey == "" || e.LinkedIssueID != "" && e.LinkedIssueKey == "" {
 		return true
 	}
-	return slices.Contains(s.projects, e.ProjectKey) || slices.Contains(s.projects, jira.ProjectOf(e.PreviousKey))
+	return slices.ContainsFunc([]string{e.ProjectKey, jira.ProjectOf(e.PreviousKey), jira.ProjectOf(e.LinkedIssueKey)}, func(project string) bool {
+		return slices.Contains(s.projects, project)
+	})
 }
 
 // sites are the configured sources of Jira.
@@ -48,12 +51,6 @@ type sites struct {
 	list []site
 	// stranger stands for a source that does not exist, so that nobody learns which do.
 	stranger site
-}
-
-// options are the ones of a source that concern the intake.
-type options struct {
-	Secret   any      `json:"webhook_secret"`
-	Projects []string `json:"projects"`
 }
 
 // sitesOf reads the sources. One that is not configured correctly accepts nothing; the others go on.
@@ -65,8 +62,8 @@ func sitesOf(ctx context.Context, instance *service.Instance, allowUnsigned bool
 		s, err := siteOf(source)
 		switch {
 		case err != nil:
-			log.Error().Err(err).Str(service.FieldSource, source.Name).Msg("the source is not configured correctly: its webhooks are refused")
-			s.secrets = nil
+			log.Error().Err(err).Str(service.FieldSource, source.Name).Msg("the source is not configured correctly: Jira is asked to send its webhooks again")
+			s.broken = true
 		case len(s.secrets) > 0:
 		case allowUnsigned:
 			s.open = true
@@ -88,28 +85,26 @@ func sitesOf(ctx context.Context, instance *service.Instance, allowUnsigned bool
 	return all
 }
 
+// siteOf reads the options of a source that concern the intake. What could be read comes with an error, too.
 func siteOf(source service.Source) (site, error) {
 	s := site{name: source.Name}
-	raw, err := json.Marshal(source.Options)
-	if err != nil {
-		return s, fault.New(fault.Invalid, "the options cannot be read")
-	}
-	var o options
-	if err := json.Unmarshal(raw, &o); err != nil {
-		return s, fault.New(fault.Invalid, "projects: they have to be a list of keys of projects")
-	}
-	secrets, err := jira.Secrets(o.Secret)
+	secrets, err := jira.Secrets(source.Options["webhook_secret"])
 	if err != nil {
 		return s, fault.New(fault.Invalid, "webhook_secret: %s", err)
 	}
 	for _, secret := range secrets {
 		s.secrets = append(s.secrets, []byte(secret))
 	}
-	s.projects = o.Projects
-	for _, p := range s.projects {
-		if !jira.ValidProjectKey(p) {
-			return s, fault.New(fault.Invalid, "projects: %.40q is not the key of a project", p)
+	list, isList := source.Options["projects"].([]any)
+	if !isList && source.Options["projects"] != nil {
+		return s, fault.New(fault.Invalid, "projects: it has to be a list of keys of projects")
+	}
+	for _, one := range list {
+		key, _ := one.(string)
+		if !jira.ValidProjectKey(key) {
+			return s, fault.New(fault.Invalid, "projects: %.40q is not the key of a project", fmt.Sprint(one))
 		}
+		s.projects = append(s.projects, key)
 	}
 	return s, nil
 }

@@ -197,6 +197,8 @@ func (i *intake) take(c echo.Context) (source string, e jira.Event, became outco
 		return "", e, "", ambiguous(err)
 	case err != nil:
 		return "", e, "", i.refusals.bad(r, i.proxies.ClientIP(r), "", err)
+	case s.broken:
+		return s.name, e, "", misconfigured()
 	case previous:
 		i.metrics.previous.WithLabelValues(s.name).Inc()
 	case s.open:

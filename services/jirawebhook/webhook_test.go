@@ -68,13 +68,12 @@ func TestAWebhookIsStoredAsItCame(t *testing.T) {
 func TestTrap_J11_WithoutASecretNothingIsAccepted(t *testing.T) {
 	t.Parallel()
 	for name, instance := range map[string]string{
-		"no source":     "instance: {name: x}",
-		"no secret":     "sources: [{name: jira, type: jira, site: https://example.atlassian.net}]",
-		"an empty one":  "sources: [{name: jira, type: jira, webhook_secret: ''}]",
-		"a list of it":  "sources: [{name: jira, type: jira, webhook_secret: ['', ' ', null]}]",
-		"an unset one":  "sources: [{name: jira, type: jira, webhook_secret: '${AGNES_TEST_NOBODY_SETS_THIS}'}]",
-		"a number":      "sources: [{name: jira, type: jira, webhook_secret: 12345678901234567}]",
-		"a wrong other": "sources: [{name: jira, type: jira, webhook_secret: '" + secret + "', projects: ['../x']}]",
+		"no source":    "instance: {name: x}",
+		"no secret":    "sources: [{name: jira, type: jira, site: https://example.atlassian.net}]",
+		"an empty one": "sources: [{name: jira, type: jira, webhook_secret: ''}]",
+		"a list of it": "sources: [{name: jira, type: jira, webhook_secret: ['', ' ', null]}]",
+		"an unset one": "sources: [{name: jira, type: jira, webhook_secret: '${AGNES_TEST_NOBODY_SETS_THIS}'}]",
+		"a number":     "sources: [{name: jira, type: jira, webhook_secret: 12345678901234567}]",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +93,25 @@ func TestTrap_J11_WithoutASecretNothingIsAccepted(t *testing.T) {
 				t.Errorf("O8: the secret is in the log:\n%s", h.log)
 			}
 		})
+	}
+}
+
+func TestASourceThatIsNotConfiguredCorrectlyLosesNothing(t *testing.T) {
+	t.Parallel()
+	for _, projects := range []string{"['../x']", "[1]", "SUP", "{SUP: 1}"} {
+		h := start(t, "sources: [{name: jira, type: jira, webhook_secret: '"+secret+"', projects: "+projects+"}, {name: us, type: jira, webhook_secret: 'the secret of the us site'}]")
+		if got := h.send(updated); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %s", projects, got)
+		}
+		if got := h.post(pathWebhook, updated); got.status != http.StatusUnauthorized {
+			t.Errorf("%s, unsigned: %s", projects, got)
+		}
+		if got := h.post(pathWebhook, updated, signature("the secret of the us site", updated)); got.status != http.StatusOK {
+			t.Errorf("another source beside %s: %s", projects, got)
+		}
+		if all := stored(t, h.bus); len(all) != 1 || !strings.Contains(h.log.String(), "not configured correctly") {
+			t.Errorf("%s: %d webhooks in the stream", projects, len(all))
+		}
 	}
 }
 
@@ -272,16 +290,24 @@ func TestWhatConcernsNoTableIsAnsweredAndNotStored(t *testing.T) {
 			t.Errorf("%s: %s", sent, got)
 		}
 	}
+	// A link concerns both of its ends.
+	link := `{"webhookEvent":"issuelink_created","issueLink":{"id":"50","outwardIssue":{"id":"1","key":"HR-1"},"inwardIssue":{"id":"2","key":%q}}}`
+	if got := h.send(fmt.Sprintf(link, "HR-2")); got.status != http.StatusOK || len(stored(t, h.bus)) != 0 {
+		t.Errorf("%s, %d stored", got, len(stored(t, h.bus)))
+	}
+	if got := h.send(fmt.Sprintf(link, "SUP-2")); got.status != http.StatusOK || len(stored(t, h.bus)) != 1 {
+		t.Errorf("%s, %d stored", got, len(stored(t, h.bus)))
+	}
 	moved := `{"webhookEvent":"jira:issue_updated","issue":{"id":"5","key":"HR-2"},"changelog":{"items":[{"field":"Key","fromString":"OPS-1","toString":"HR-2"}]}}`
 	for _, sent := range []string{moved, body(jira.IssueUpdated, "OPS-9", 3)} {
 		if got := h.send(sent); got.status != http.StatusOK {
 			t.Errorf("%s: %s", sent, got)
 		}
 	}
-	if all := stored(t, h.bus); len(all) != 2 || string(all[0].Payload.GetBody()) != moved {
+	if all := stored(t, h.bus); len(all) != 3 || string(all[1].Payload.GetBody()) != moved {
 		t.Errorf("%d webhooks in the stream: %v", len(all), all)
 	}
-	if diff := cmp.Diff(map[string]int{"jira/stored": 2, "jira/ignored": 2, "jira/filtered": 3}, h.counted()); diff != "" {
+	if diff := cmp.Diff(map[string]int{"jira/stored": 3, "jira/ignored": 2, "jira/filtered": 4}, h.counted()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -498,6 +524,15 @@ func TestItAnswersBeforeThereIsABus(t *testing.T) {
 	}
 	if got := h.post(pathWebhook, updated); got.status != http.StatusUnauthorized {
 		t.Error(got)
+	}
+	if err := func() error { // a stop does not wait for it, and is none of its errors
+		other := &house{t: t}
+		other.configure(oneSite)
+		other.config.NATSURL = h.config.NATSURL
+		other.run("")
+		return other.stop()
+	}(); err != nil {
+		t.Errorf("stopped with %v", err)
 	}
 	r.start()
 	h.until("the bus is there", func() bool { return h.send(updated).status == http.StatusOK })
