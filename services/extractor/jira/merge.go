@@ -107,6 +107,7 @@ func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc []byte, old
 	if err != nil {
 		return s.setAsideIn(ctx, tx, aside{issue: strconv.FormatInt(id, 10), key: old.Key, origin: originRows, body: doc}, err)
 	}
+	s.leftOut.count(ctx, next.IssueID, next.Problems)
 	var before rows.Rows
 	if found {
 		if before, err = s.flat.Flatten(old.JSON); err != nil {

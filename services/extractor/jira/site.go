@@ -30,6 +30,7 @@ type site struct {
 
 	merging sync.Mutex
 	flat    *rows.Flattener // of merging
+	leftOut leftOut
 }
 
 // name is that of the service on the bus.
@@ -54,6 +55,9 @@ func openSite(ctx context.Context, cfg extract.SourceConfig, metrics prometheus.
 		if s.client, err = cloud.New(c); err != nil {
 			return nil, err
 		}
+	}
+	if s.leftOut, err = newLeftOut(cfg.Name, metrics); err != nil {
+		return nil, err
 	}
 	if s.store, err = store.Open(ctx, cfg.RawDir); err != nil {
 		return nil, err

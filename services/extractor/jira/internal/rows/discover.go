@@ -63,8 +63,10 @@ var kindsByItems = map[string]Kind{
 
 // DiscoverFields proposes an entry of the field map for each custom field in the answer of
 // GET /rest/api/3/field, ordered by the number of the field; fields that give several columns have
-// several. The names are made from those in Jira, and differ from all other columns. A field whose
-// values nobody can foresee is proposed as JSON. Errors are fault.Invalid.
+// several. A field that the present map has keeps its entries there. The names of the others are made
+// from those in Jira, and differ from all columns of the fields that the site has: what the map has of
+// fields that this site lacks is free. A field whose values nobody can foresee is proposed as JSON.
+// Errors are fault.Invalid.
 func DiscoverFields(fieldsJSON []byte, present FieldMap) ([]Proposal, error) {
 	var elements []json.RawMessage
 	if err := json.Unmarshal(fieldsJSON, &elements); err != nil {
@@ -81,20 +83,32 @@ func DiscoverFields(fieldsJSON []byte, present FieldMap) ([]Proposal, error) {
 	slices.SortStableFunc(fields, func(a, b restField) int {
 		return cmp.Or(cmp.Compare(fieldNumber(a.ID), fieldNumber(b.ID)), strings.Compare(a.ID, b.ID))
 	})
-	mapped := map[string]bool{present.sprint: true}
+	mapped := map[string][]Field{}
 	for _, f := range present.fields {
-		mapped[f.ID] = true
+		mapped[f.ID] = append(mapped[f.ID], f)
 	}
 	n := namer{}
 	for _, c := range slices.Concat(issueColumns, issueTail) {
 		n[c.Name] = true
 	}
+	for _, f := range fields {
+		for _, entry := range mapped[f.ID] {
+			n.free(entry)
+		}
+	}
 	var out []Proposal
 	for _, f := range fields {
-		for _, entry := range propose(f) {
-			entry.ID = f.ID
-			entry.Name = n.name(entry, f)
-			out = append(out, Proposal{Field: entry, Title: f.Name, Type: f.describe(), Mapped: mapped[f.ID]})
+		p := Proposal{Title: f.Name, Type: f.describe(), Mapped: f.ID == present.sprint || len(mapped[f.ID]) > 0}
+		if entries := mapped[f.ID]; len(entries) > 0 {
+			for _, p.Field = range entries {
+				out = append(out, p)
+			}
+			continue
+		}
+		for _, p.Field = range propose(f) {
+			p.ID = f.ID
+			p.Name = n.name(p.Field, f)
+			out = append(out, p)
 		}
 	}
 	return out, nil

@@ -45,7 +45,7 @@ customfield_10010 request_type text requestType.name mapped
 customfield_10010 request_status text currentStatus.status mapped
 customfield_10016 story_point_estimate number
 customfield_10020 sprint kind=sprint mapped
-customfield_10156 request_participants users mapped
+customfield_10156 participants users mapped
 customfield_10157 satisfaction integer rating mapped
 customfield_10161 time_to_resolution sla mapped
 customfield_10200 zadost_popis adf
@@ -82,6 +82,35 @@ customfield_10215 summary_10215 text`), "\n")
 	}
 	if got, err := DiscoverFields([]byte(`[]`), FieldMap{}); err != nil || len(got) != 0 {
 		t.Errorf("%v %v", got, err)
+	}
+}
+
+// A column that the map has already is nobody else's; one of a field that is not there is free.
+func TestDiscoverBesidesTheMap(t *testing.T) {
+	t.Parallel()
+	answer := []byte(`[{"id":"customfield_1","name":"Squad","custom":true,"schema":{"type":"option"}},{"id":"customfield_2","name":"Team","custom":true,"schema":{"type":"string"}},
+		{"id":"customfield_3","name":"Severity","custom":true,"schema":{"type":"option"}},{"id":"customfield_4","name":"Sprint","custom":true,"schema":{"type":"array","items":"json","custom":"com.pyxis.greenhopper.jira:gh-sprint"}}]`)
+	present := mustMap(t, Field{Use: "reference"}, Field{Name: "team", ID: "customfield_1", Kind: KindJSON})
+	proposals, err := DiscoverFields(answer, present)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Proposal{
+		{Field{Name: "team", ID: "customfield_1", Kind: KindJSON}, "Squad", "option", true},
+		{Field{Name: "team_2", ID: "customfield_2", Kind: KindText}, "Team", "string", false},
+		{Field{Name: "severity", ID: "customfield_3", Kind: KindOption}, "Severity", "option", false},
+		{Field{Name: "sprint", ID: "customfield_4", Kind: KindSprint}, "Sprint", "array of json (com.pyxis.greenhopper.jira:gh-sprint)", false},
+	}
+	if diff := cmp.Diff(want, proposals); diff != "" {
+		t.Error(diff)
+	}
+	// What is proposed can stand after what is there: it takes the place of what the site lacks.
+	fields := []Field{{Use: "reference"}}
+	for _, p := range proposals {
+		fields = append(fields, p.Field)
+	}
+	if m := mustMap(t, fields...); m.sprint != "customfield_4" {
+		t.Errorf("the sprint field is %s", m.sprint)
 	}
 }
 

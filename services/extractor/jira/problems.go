@@ -1,0 +1,51 @@
+package jira
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/rows"
+)
+
+// leftOut counts the values that did not fit their columns, when their issue is taken in. The labels
+// are bounded by the columns of the tables.
+type leftOut struct {
+	source string
+	values *prometheus.CounterVec // nil where nobody reads metrics
+}
+
+func newLeftOut(source string, registry prometheus.Registerer) (leftOut, error) {
+	l := leftOut{source: source}
+	if registry == nil {
+		return l, nil
+	}
+	l.values = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agnes_jira_values_left_out_total", Help: "Values of Jira that did not fit their column and are NULL, by source, table and column.",
+	}, []string{"source", "table", "column"})
+	err := registry.Register(l.values)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if other, ok := already.ExistingCollector.(*prometheus.CounterVec); ok {
+			l.values, err = other, nil
+		}
+	}
+	if err != nil {
+		return leftOut{}, fmt.Errorf("register the metrics of Jira's values: %w", err)
+	}
+	return l, nil
+}
+
+// count counts the problems of an issue that is taken in.
+func (l leftOut) count(ctx context.Context, issue string, problems []rows.Problem) {
+	for _, p := range problems {
+		if l.values != nil {
+			l.values.WithLabelValues(l.source, p.Table, p.Column).Add(float64(p.Count))
+		}
+		zerolog.Ctx(ctx).Debug().Str("issue", issue).Str("table", p.Table).Str("column", p.Column).Str("reason", p.Reason).Int("count", p.Count).
+			Msg("a value of Jira does not fit its column")
+	}
+}
