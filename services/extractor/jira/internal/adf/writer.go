@@ -34,11 +34,7 @@ func (w *writer) separate(lines int) {
 	if len(w.lead) > 0 {
 		return
 	}
-	if w.owed == 0 {
-		w.owedAt = len(w.prefix)
-	}
-	w.owedAt = min(w.owedAt, len(w.prefix))
-	w.owed = max(w.owed, lines)
+	w.owed, w.owedAt = max(w.owed, lines), len(w.prefix)
 }
 
 // place is what pop needs to leave a place.

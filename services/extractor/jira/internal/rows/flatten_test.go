@@ -35,6 +35,9 @@ func TestTrap_J8_MonthIsInUTC(t *testing.T) {
 			t.Errorf("%s is of the month %s, want %s", created, rows.Month, want)
 		}
 	}
+	if got := MonthOf(time.Date(2024, 4, 1, 0, 30, 0, 0, time.FixedZone("", 2*60*60))); got != "2024-03" {
+		t.Errorf("MonthOf gives %s", got)
+	}
 	for _, created := range []string{`null`, `"soon"`, `7e300`, `"0000-01-01T00:30:00.000+0200"`, `"9999-12-31T23:59:59-0100"`} {
 		rows := flatten(t, []byte(`{"id":"1","key":"A-1","fields":{"created":`+created+`}}`))
 		if rows.Month != UndatedMonth || len(rows.Problems) != 1 || rows.Problems[0].Column != "created_at" {
@@ -220,6 +223,24 @@ func TestDeletedIssue(t *testing.T) {
 	}
 }
 
+// An element that moved to the next page between two requests comes twice: the later one is newer.
+func TestOfTwoElementsWithOneIDTheLaterCounts(t *testing.T) {
+	t.Parallel()
+	doc := []byte(`{"id":"1","key":"A-1","fields":{"created":"2024-05-01","customfield_10020":[{"id":7,"name":"old"},{"id":8},{"id":7,"name":"new"}]},
+		"_comments":[{"id":"1","body":"old"},{"id":"2"},{"id":1,"body":"new"},{"body":"no id"},{"body":"no id"}],
+		"_changelog":[{"id":"1","items":[{"field":"old"},{"field":"older"}]},{"id":"2","items":[]},{"id":"1","items":[{"field":"new"}]}]}`)
+	rows := flatten(t, doc)
+	if got := column(t, rows, Comments, "body"); !slices.Equal(got, []any{"new", nil, "no id", "no id"}) {
+		t.Errorf("comments %v", got)
+	}
+	if got := column(t, rows, Changelog, "field_name"); !slices.Equal(got, []any{"new"}) {
+		t.Errorf("changes %v", got)
+	}
+	if got := column(t, rows, Sprints, "name"); !slices.Equal(got, []any{"new", nil}) {
+		t.Errorf("sprints %v", got)
+	}
+}
+
 func TestSprints(t *testing.T) {
 	t.Parallel()
 	day := func(month time.Month, d, h, m, ms int) time.Time {
@@ -255,6 +276,14 @@ func TestUsers(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, flatten(t, corpus(t)["full"]).Tables[Users]); diff != "" {
 		t.Error(diff)
+	}
+	// What is known of a user is gathered from all places, in whatever order they come.
+	for _, users := range []string{`{"accountId":"z","displayName":"Zoe","active":true},{"accountId":"z","displayName":"Z","emailAddress":"z@example.com","active":false}`,
+		`{"accountId":"z","displayName":"Z","emailAddress":"z@example.com","active":false},{"accountId":"z","displayName":"Zoe","active":true}`} {
+		rows := flatten(t, []byte(`{"id":"1","key":"A-1","fields":{"created":"2024-05-01","customfield_99":[`+users+`]}}`))
+		if diff := cmp.Diff([][]any{{"z", "Zoe", "z@example.com", true, nil, nil}}, rows.Tables[Users]); diff != "" {
+			t.Error(diff)
+		}
 	}
 	// A user of a field that nobody mapped is seen too; a mention in rich text is none.
 	doc := []byte(`{"id":"1","key":"A-1","fields":{"created":"2024-05-01","customfield_99":[{"accountId":"z"},{"accountId":"z","active":false,"displayName":"Z"},{"accountId":7},{"accountId":""}],
