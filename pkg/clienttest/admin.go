@@ -96,9 +96,13 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 		answer(w, http.StatusOK, map[string]any{"registered": registered, "skipped": skipped, "errors": []any{}, "tables": tables})
 	})
 	locked("GET /api/admin/sources", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"sources": []any{map[string]any{
+		list := []any{map[string]any{
 			"name": "shop", "type": "csv", "generation": 3, "published_at": time.Unix(1_700_000_000, 0).UTC(), "tables": len(s.tables), "problems": []any{},
-		}}})
+		}}
+		for _, name := range s.jiraNames {
+			list = append(list, map[string]any{"name": name, "type": "jira", "generation": 1, "tables": 10, "problems": []any{}})
+		}
+		answer(w, http.StatusOK, map[string]any{"sources": list})
 	})
 	locked("POST /api/admin/rebuild", func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ Source string }
@@ -120,6 +124,7 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 			drop(w, s.letters, r.PathValue("seq"), "there is no such dead letter")
 		})
 	}
+	s.jiraRoutes(locked)
 	s.peopleRoutes(locked)
 	s.groupRoutes(locked)
 	s.grantRoutes(locked)

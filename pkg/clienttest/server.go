@@ -56,6 +56,7 @@ type Server struct {
 	log     []string
 	seq     int
 	admin
+	sites
 	signin
 	wishes
 	sent

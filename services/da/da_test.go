@@ -46,6 +46,9 @@ type serverKey struct{}
 //	runs-end STATUS       how syncs of the server end from now on
 //	dead-letter SEQ       adds an event that nobody could handle
 //	code N da …           is exec for a command that ends with the exit code N
+//	jira SOURCE…          the sites of Jira that the server has from now on
+//	jira-tasks-end STATE  how tasks over them end from now on
+//	set-aside N KEY WHY   adds what could not be taken in of Jira
 //	asked [not] TEXT      tells whether a request since the last look contained the text
 //	devices OUTCOME N     what becomes of the next sign-ins by a code, after N polls: approved, denied, expired
 //	older                 the server is of the version before: no sign-in by a code, no scopes of tokens
@@ -88,6 +91,13 @@ func TestScripts(t *testing.T) {
 				n, err := strconv.Atoi(args[0])
 				ts.Check(err)
 				server(ts).AddDeadLetter(n)
+			},
+			"jira":           func(ts *testscript.TestScript, _ bool, args []string) { server(ts).Jira(args...) },
+			"jira-tasks-end": func(ts *testscript.TestScript, _ bool, args []string) { server(ts).JiraTasksEnd(args[0]) },
+			"set-aside": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				server(ts).AddSetAside(n, args[1], args[2])
 			},
 			"asked": asked,
 			"devices": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -12,13 +12,13 @@ import (
 )
 
 func (a *app) adminCommand() *cobra.Command {
-	cmd := group("admin", "Administrate tables, syncs, events and people", `  da admin discover --register
+	cmd := group("admin", "Administrate tables, syncs, sources, events and people", `  da admin discover --register
   da admin sync --wait
   da admin grant ann@example.com orders`,
 		a.registerCommand(), a.updateCommand(), a.listCommand(), a.removeCommand(), a.discoverCommand(),
 		a.adminSync(), a.runsCommand(), a.sourcesCommand(), a.rebuildCommand(), a.deadLettersCommand(),
 		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(), a.groupsCommand(), a.adminRequests(), a.adminSessions(), a.adminTokens(),
-		a.auditCommand(), a.configureCommand(), a.publish("make-public", true), a.publish("make-private", false),
+		a.auditCommand(), a.configureCommand(), a.jiraCommand(), a.publish("make-public", true), a.publish("make-private", false),
 		a.registerTable(), renamed(a.listCommand(), "list-tables"), a.discoverAndRegister(),
 		renamed(a.usersList(), "list-users"), renamed(a.usersAdd(), "add-user EMAIL"),
 		renamed(a.usersRemove(), "remove-user USER"), renamed(a.usersSetRole(), "set-role USER ROLE"), renamed(a.usersActivate(), "activate USER"),
@@ -163,8 +163,7 @@ func (a *app) deadList() *cobra.Command {
 	}
 }
 
-// deadEach is a command that does one thing to each event that is named. It goes on after a failure, and
-// ends with the first.
+// deadEach is a command that does one thing to each event that is named.
 func (a *app) deadEach(use, short, verb, done string, do func(*client.Client, context.Context, uint64) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Example: "  da admin dead-letters " + verb + " 17 18",
@@ -180,33 +179,43 @@ func (a *app) deadEach(use, short, verb, done string, do func(*client.Client, co
 				return err
 			}
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
-				results := []deadResult{}
-				var failed error
-				for _, n := range numbers {
-					r := deadResult{Seq: n, OK: true}
-					if err := do(c, cmd.Context(), n); err != nil {
-						r.OK, r.Error = false, fault.Message(err)
-						if failed == nil {
-							failed = err
-						}
-					} else if !a.json {
-						a.print(done, n)
-					}
-					results = append(results, r)
-				}
-				if a.json {
-					if err := a.printJSON(results); err != nil {
-						return err
-					}
-				}
-				return failed
+				asSeq := func(n uint64) eachResult { return eachResult{Seq: n} }
+				return a.each(numbers, done, asSeq, func(n uint64) error { return do(c, cmd.Context(), n) })
 			})
 		},
 	}
 }
 
-type deadResult struct {
-	Seq   uint64 `json:"seq"`
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
+// each does one thing to each of some numbers, which result names. It goes on after a failure, and ends
+// with the first.
+func (a *app) each(numbers []uint64, done string, result func(n uint64) eachResult, do func(n uint64) error) error {
+	results := []eachResult{}
+	var failed error
+	for _, n := range numbers {
+		r := result(n)
+		r.OK = true
+		if err := do(n); err != nil {
+			r.OK, r.Error = false, fault.Message(err)
+			if failed == nil {
+				failed = err
+			}
+		} else if !a.json {
+			a.print(done, n)
+		}
+		results = append(results, r)
+	}
+	if a.json {
+		if err := a.printJSON(results); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+// eachResult is what became of one of several; either Seq or Number names it, as the API does.
+type eachResult struct {
+	Seq    uint64 `json:"seq,omitempty"`
+	Number uint64 `json:"number,omitempty"`
+	OK     bool   `json:"ok"`
+	Error  string `json:"error,omitempty"`
 }

@@ -18,7 +18,7 @@ func numbersOf(args []string) ([]uint64, error) {
 	for i, arg := range args {
 		n, err := strconv.ParseUint(arg, 10, 64)
 		if err != nil {
-			return nil, usage("%q is not the number of an event", arg)
+			return nil, usage("%q is not a number, as the list shows them", arg)
 		}
 		numbers[i] = n
 	}
