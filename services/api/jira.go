@@ -52,7 +52,7 @@ func (j jiraSites) Status(ctx context.Context, source string) (httpapi.JiraStatu
 	s := httpapi.JiraStatus{
 		Source: a.GetSource(), Site: a.GetSite(),
 		Account: httpapi.JiraAccount{Configured: a.GetAccountConfigured(), OK: a.GetAccountOk(), Name: a.GetAccountName(), Problem: a.GetAccountProblem()},
-		Issues:  a.GetIssues(), Deleted: a.GetDeleted(), Partial: a.GetPartial(), Open: a.GetOpen(), SetAside: a.GetSetAside(),
+		Issues:  a.GetIssues() - a.GetDeleted(), Deleted: a.GetDeleted(), Partial: a.GetPartial(), Open: a.GetOpen(), SetAside: a.GetSetAside(),
 		Refetches: a.GetRefetches(), OldestFetch: moment(a.GetOldestRefetch()), NewestUpdate: moment(a.GetNewestUpdate()),
 		LastWebhook: moment(a.GetLastWebhook()), Unpublished: a.GetUnpublished(), ReconcileEvery: a.GetReconcileEvery(), SLAEvery: a.GetSlaEvery(),
 		Attachments: httpapi.JiraAttachments{

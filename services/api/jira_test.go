@@ -35,7 +35,7 @@ func (s *server) playJira(task func(*agnesv1.JiraTaskRequest) (*agnesv1.JiraTask
 	ctx := s.t.Context()
 	add(event.Serve(ctx, s.bus, event.JiraStatus("support"), func(context.Context, *agnesv1.JiraStatusRequest) (*agnesv1.JiraStatusResponse, error) {
 		return &agnesv1.JiraStatusResponse{
-			Source: "support", Site: "https://your.atlassian.net", AccountConfigured: true, AccountOk: true, AccountName: "Agnes", Issues: 7, Partial: 1, Open: 5,
+			Source: "support", Site: "https://your.atlassian.net", AccountConfigured: true, AccountOk: true, AccountName: "Agnes", Issues: 9, Deleted: 2, Partial: 1, Open: 5,
 			SetAside: 1, Refetches: 2, OldestRefetch: began, NewestUpdate: began, Unpublished: -1, ReconcileEvery: "30m0s",
 			AttachmentsKept: true, AttachmentFiles: 3, AttachmentBytes: 4096, AttachmentQuota: 1 << 30,
 			Tasks: []*agnesv1.JiraTask{{

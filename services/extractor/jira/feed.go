@@ -38,6 +38,8 @@ type feed struct {
 	fold  *folder
 	tasks *tasks
 	last  atomic.Int64 // when the last webhook was taken in, in microseconds; 0 for none yet
+
+	accountIs accountState
 }
 
 func (f *feed) lastWebhook() time.Time {

@@ -3,6 +3,7 @@ package jira
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -40,8 +41,19 @@ func (f *feed) asked(ctx context.Context, q *agnesv1.JiraTaskRequest) (*agnesv1.
 	return &agnesv1.JiraTaskResponse{Task: t}, nil
 }
 
-// accountPatience is how long a status waits for Jira.
-const accountPatience = 5 * time.Second
+// accountPatience is how long a status waits for Jira, and accountFresh for how long its answer holds: who
+// follows a task asks for the status again and again.
+const (
+	accountPatience = 5 * time.Second
+	accountFresh    = 15 * time.Second
+)
+
+// accountState is what Jira said last of the account.
+type accountState struct {
+	mu            sync.Mutex
+	at            time.Time
+	name, problem string
+}
 
 // status tells how the site is.
 func (f *feed) status(ctx context.Context, _ *agnesv1.JiraStatusRequest) (*agnesv1.JiraStatusResponse, error) {
@@ -82,14 +94,19 @@ func (f *feed) account(ctx context.Context, out *agnesv1.JiraStatusResponse) {
 		out.AccountProblem = "no account is configured: only what webhooks say themselves is kept"
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, accountPatience)
-	defer cancel()
-	me, err := f.client.Myself(ctx)
-	if err != nil {
-		out.AccountProblem = fault.Message(err)
-		return
+	a := &f.accountIs
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := f.now(); a.at.IsZero() || now.Sub(a.at) > accountFresh {
+		asking, cancel := context.WithTimeout(ctx, accountPatience)
+		defer cancel()
+		me, err := f.client.Myself(asking)
+		if ctx.Err() != nil {
+			return // whoever asked is gone: that says nothing of the account
+		}
+		a.at, a.name, a.problem = now, me.DisplayName, fault.Message(err)
 	}
-	out.AccountOk, out.AccountName = true, me.DisplayName
+	out.AccountOk, out.AccountName, out.AccountProblem = a.problem == "", a.name, a.problem
 }
 
 func stamp(t time.Time) *timestamppb.Timestamp {

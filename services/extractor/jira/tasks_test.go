@@ -70,6 +70,13 @@ func TestABackfillBringsEverything(t *testing.T) {
 	if got := h.task(&agnesv1.JiraTaskRequest{Name: "backfill"}); got.GetChanged() != 0 || got.GetDone() != 300 {
 		t.Fatalf("a second backfill: %v", got)
 	}
+	asked := site.Calls()[jiratest.RouteMyself]
+	for range 5 {
+		h.status()
+	}
+	if again := site.Calls()[jiratest.RouteMyself]; again > asked+1 {
+		t.Errorf("Jira is asked for the account with every status: %d times more", again-asked)
+	}
 	if s := h.status(); s.GetIssues() != 300 || s.GetPartial() != 0 || !s.GetAccountOk() || s.GetSetAside() != 0 {
 		t.Errorf("status %v", s)
 	}

@@ -39,6 +39,8 @@ CREATE TABLE documents (
 );
 CREATE INDEX documents_month ON documents (month);
 CREATE INDEX documents_key ON documents (key);
+-- Counting must not read the documents: see Count and Newest.
+CREATE INDEX documents_state ON documents (updated, deleted, partial, open);
 -- What changed, in the order of its becoming known: rows of an issue in the parts of a month.
 CREATE TABLE changes (seq INTEGER NOT NULL, id INTEGER NOT NULL, month TEXT NOT NULL, tables INTEGER NOT NULL, PRIMARY KEY (seq, id, month)) WITHOUT ROWID;
 -- What issues name, and which do.
