@@ -73,7 +73,7 @@ func (w *workplace) start(ctx context.Context, name, files string) (*server, err
 }
 
 // startWith runs agnes with an instance.yaml.
-func (w *workplace) startWith(ctx context.Context, name, instance string) (*server, error) {
+func (w *workplace) startWith(ctx context.Context, name, instance string, env ...string) (*server, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -90,6 +90,7 @@ func (w *workplace) startWith(ctx context.Context, name, instance string) (*serv
 		"DATA_DIR="+filepath.Join(s.dir, "data"), "CONFIG_DIR="+filepath.Join(s.dir, "config"),
 		"AGNES_API_ADDR="+addr, "SEED_ADMIN_EMAIL="+adminEmail, "SEED_ADMIN_PASSWORD="+adminPassword, "LOG_LEVEL=warn",
 		"AGNES_LIMIT_QUERIES=off") // one account asks as fast as it can here
+	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.Stderr = &s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
