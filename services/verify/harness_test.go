@@ -168,6 +168,8 @@ type house struct {
 	services map[string]*process
 	health   map[string]string
 	token    string
+	// more are variables of a test's own, for every service.
+	more []string
 }
 
 // services of the main job, in the order in which an operator would start them.
@@ -220,7 +222,7 @@ func (h *house) env(service string) []string {
 	if h.health[service] == "" {
 		h.health[service] = freeAddr(h.t)
 	}
-	return []string{
+	return append([]string{
 		"DATA_DIR=" + filepath.Join(h.dir, "data"),
 		"CONFIG_DIR=" + filepath.Join(h.dir, "config"),
 		"AGNES_NATS_URL=" + h.natsURL(),
@@ -230,7 +232,7 @@ func (h *house) env(service string) []string {
 		"SEED_ADMIN_EMAIL=" + adminEmail,
 		"SEED_ADMIN_PASSWORD=" + adminPassword,
 		"LOG_LEVEL=debug",
-	}
+	}, h.more...)
 }
 
 // start runs a service and waits until it says that it is ready.
