@@ -199,7 +199,7 @@ func (f *feed) fetchAll(ctx context.Context, client *cloud.Client, refs []string
 		changed, failed = 0, 0
 		for _, b := range bulks {
 			for _, d := range b.Documents {
-				if err := f.merge(ctx, tx, incoming{doc: d, fetched: true}); err != nil {
+				if err := f.merge(ctx, tx, incoming{doc: d, fetched: true, listed: true}); err != nil {
 					return err
 				}
 				changed++

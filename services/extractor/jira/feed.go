@@ -317,6 +317,9 @@ func (f *feed) told(ctx context.Context, tx *store.Tx, e jira.Event, at time.Tim
 	if len(e.Issue) == 0 {
 		return f.patch(ctx, tx, e, at)
 	}
+	if !e.Timestamp.IsZero() && e.Timestamp.Before(at) {
+		at = e.Timestamp // it tells how things were then, however late it comes
+	}
 	doc, err := cloud.Assemble(e.Issue, at)
 	if err != nil { // an extract of an issue
 		return f.patch(ctx, tx, e, at)
@@ -343,13 +346,41 @@ func (f *feed) refetch(ctx context.Context, tx *store.Tx, ref string, reason err
 // sprint keeps what a webhook says of a sprint that issues name. One that none names is not listed.
 func (f *feed) sprint(ctx context.Context, tx *store.Tx, e jira.Event) error {
 	if e.Name == jira.SprintDeleted {
-		return tx.Forget(ctx, store.Entity{Kind: store.KindSprint, ID: e.SprintID})
+		return f.endSprint(ctx, tx, e.SprintID)
 	}
 	row, err := f.sprintEntity(e.Entity)
 	if err != nil || row == nil {
 		return f.setAsideIn(ctx, tx, aside{key: "sprint " + e.SprintID, origin: originWebhook, body: e.Entity}, errors.Join(err, fault.New(fault.Invalid, "the sprint cannot be read")))
 	}
-	return tx.Renew(ctx, *row, f.now().UnixMicro())
+	at := f.now()
+	if !e.Timestamp.IsZero() && e.Timestamp.Before(at) {
+		at = e.Timestamp
+	}
+	return tx.Renew(ctx, *row, at.UnixMicro())
+}
+
+// endSprint takes a sprint that was deleted out of the issues that name it, of which Jira tells nothing.
+func (f *feed) endSprint(ctx context.Context, tx *store.Tx, sprint string) error {
+	e := store.Entity{Kind: store.KindSprint, ID: sprint}
+	issues, err := tx.Naming(ctx, e)
+	if err != nil {
+		return err
+	}
+	for _, id := range issues {
+		old, found, err := tx.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		if doc, changed := withoutSprint(old.JSON, f.fields.SprintField(), sprint); changed {
+			if err := f.keep(ctx, tx, id, doc, old, true); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.Forget(ctx, e)
 }
 
 // Pauses between tries to fetch an issue.

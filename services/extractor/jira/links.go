@@ -2,10 +2,12 @@ package jira
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
 )
@@ -16,104 +18,140 @@ import (
 
 // linked are the parts of an issue that its links, and those to it, are about.
 type linked struct {
-	ID     string `json:"id"`
-	Key    string `json:"key"`
+	ID     string    `json:"id"`
+	Key    string    `json:"key"`
+	Synced time.Time `json:"_synced_at"`
+	Left   bool      `json:"_left"`
 	Fields struct {
 		Summary   json.RawMessage `json:"summary"`
 		Status    json.RawMessage `json:"status"`
 		Priority  json.RawMessage `json:"priority"`
 		IssueType json.RawMessage `json:"issuetype"`
-		Links     []issueLink     `json:"issuelinks"`
+		Links     json.RawMessage `json:"issuelinks"`
 	} `json:"fields"`
 }
 
-type issueLink struct {
-	ID      string `json:"id"`
-	Inward  *end   `json:"inwardIssue"`
-	Outward *end   `json:"outwardIssue"`
-}
-
 type end struct {
-	ID string `json:"id"`
+	ID  string `json:"id"`
+	Key string `json:"key"`
 }
 
-// other is the number of the issue at the other end.
-func (l issueLink) other() (int64, bool) {
-	for _, e := range []*end{l.Inward, l.Outward} {
-		if e != nil {
-			id, err := strconv.ParseInt(e.ID, 10, 64)
-			return id, err == nil
-		}
+// endsOf are the issues at the other ends of links, each once, in the order of their numbers.
+func endsOf(links json.RawMessage) (ends []store.End) {
+	var list []struct {
+		Inward  *end `json:"inwardIssue"`
+		Outward *end `json:"outwardIssue"`
 	}
-	return 0, false
-}
-
-// spread tells the issues that an issue is, or was, linked to what became of it.
-func (s *site) spread(ctx context.Context, tx *store.Tx, before, doc []byte, gone bool) error {
-	var old, now linked
-	_, _ = json.Unmarshal(before, &old), json.Unmarshal(doc, &now) // what cannot be read has no links
-	links := now.Fields.Links
-	if gone {
-		links = old.Fields.Links
-	} else if same(old, now) {
+	if json.Unmarshal(links, &list) != nil {
 		return nil
 	}
-	for _, l := range links {
-		id, ok := l.other()
-		if !ok {
-			continue
+	for _, l := range list {
+		for _, e := range []*end{l.Inward, l.Outward} {
+			if e == nil {
+				continue
+			}
+			if id, err := strconv.ParseInt(e.ID, 10, 64); err == nil {
+				ends = append(ends, store.End{ID: id, Key: e.Key})
+			}
 		}
-		other, found, err := tx.Get(ctx, id)
+	}
+	slices.SortStableFunc(ends, func(a, b store.End) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(ends, func(a, b store.End) bool { return a.ID == b.ID })
+}
+
+// spread tells the issues that link to an issue what became of it: those that are kept with such a link,
+// whether or not what is kept of the issue itself has it.
+func (s *site) spread(ctx context.Context, tx *store.Tx, id int64, before, doc []byte, gone bool) error {
+	var old, now linked
+	_, _ = json.Unmarshal(before, &old), json.Unmarshal(doc, &now) // what cannot be read has no links
+	if !gone && same(old, now) {
+		return nil
+	}
+	others, err := tx.LinkedTo(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, n := range others {
+		other, found, err := tx.Get(ctx, n)
 		if err != nil {
 			return err
 		}
-		if !found || !other.Deleted.IsZero() {
-			continue
+		if !found || !other.Deleted.IsZero() || (!gone && other.Synced.After(now.Synced)) {
+			continue // what was read later saw the issue as it was later
 		}
-		edited, changed := editLink(other.JSON, l.ID, now, gone)
+		edited, changed := editLinks(other.JSON, now, gone)
 		if !changed {
 			continue
 		}
-		if err := s.keep(ctx, tx, id, edited, other, true); err != nil {
+		if err := s.keep(ctx, tx, n, edited, other, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// same tells whether two states of an issue look alike from the other end of a link, with the same links.
-func same(a, b linked) bool {
-	ids := func(l []issueLink) []string {
-		out := make([]string, len(l))
-		for i := range l {
-			out[i] = l[i].ID
-		}
-		slices.Sort(out)
-		return out
+// renewLinks brings what a document says of the issues that it links to up to date, where what is kept of
+// them was read later.
+func (s *site) renewLinks(ctx context.Context, tx *store.Tx, doc []byte) ([]byte, error) {
+	var it linked
+	if json.Unmarshal(doc, &it) != nil {
+		return doc, nil
 	}
-	return a.Key == b.Key && bytes.Equal(a.Fields.Summary, b.Fields.Summary) && bytes.Equal(a.Fields.Status, b.Fields.Status) &&
-		bytes.Equal(a.Fields.Priority, b.Fields.Priority) && bytes.Equal(a.Fields.IssueType, b.Fields.IssueType) &&
-		slices.Equal(ids(a.Fields.Links), ids(b.Fields.Links))
+	for _, e := range endsOf(it.Fields.Links) {
+		head, found, err := tx.Head(ctx, e.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !found || !head.Synced.After(it.Synced) {
+			continue
+		}
+		other, _, err := tx.Get(ctx, e.ID)
+		if err != nil {
+			return nil, err
+		}
+		now := linked{}
+		if json.Unmarshal(other.JSON, &now) != nil || now.Left {
+			continue
+		}
+		if edited, changed := editLinks(doc, now, !other.Deleted.IsZero()); changed {
+			doc = edited
+		}
+	}
+	return doc, nil
 }
 
-// editLink writes what an issue is now into the link that another has to it, or takes the link away.
-func editLink(doc []byte, link string, now linked, gone bool) (edited []byte, changed bool) {
+// same tells whether two states of an issue look alike from the other end of a link, with links to the
+// same issues.
+func same(a, b linked) bool {
+	return a.Key == b.Key && bytes.Equal(a.Fields.Summary, b.Fields.Summary) && bytes.Equal(a.Fields.Status, b.Fields.Status) &&
+		bytes.Equal(a.Fields.Priority, b.Fields.Priority) && bytes.Equal(a.Fields.IssueType, b.Fields.IssueType) &&
+		slices.EqualFunc(endsOf(a.Fields.Links), endsOf(b.Fields.Links), func(a, b store.End) bool { return a.ID == b.ID })
+}
+
+// editLinks writes what an issue is now into the links that another has to it, or takes them away.
+func editLinks(doc []byte, now linked, gone bool) (edited []byte, changed bool) {
 	var whole, fields map[string]json.RawMessage
 	var links []map[string]json.RawMessage
 	if json.Unmarshal(doc, &whole) != nil || json.Unmarshal(whole["fields"], &fields) != nil || json.Unmarshal(fields["issuelinks"], &links) != nil {
 		return nil, false
 	}
-	at := slices.IndexFunc(links, func(l map[string]json.RawMessage) bool { return string(bytes.Trim(l["id"], `"`)) == link })
-	if at < 0 {
-		return nil, false
+	left := links[:0]
+	for _, l := range links {
+		switch side := sideOf(l, now.ID); {
+		case side == "":
+		case gone:
+			changed = true
+			continue
+		default:
+			changed = editEnd(l, side, now) || changed
+		}
+		left = append(left, l)
 	}
-	if gone {
-		links = slices.Delete(links, at, at+1)
-	} else if !editEnd(links[at], now) {
+	if !changed {
 		return nil, false
 	}
 	var err error
-	if fields["issuelinks"], err = marshal(links); err != nil {
+	if fields["issuelinks"], err = marshal(left); err != nil {
 		return nil, false
 	}
 	if whole["fields"], err = marshal(fields); err != nil {
@@ -123,38 +161,46 @@ func editLink(doc []byte, link string, now linked, gone bool) (edited []byte, ch
 	return edited, err == nil
 }
 
-// editEnd writes what an issue is now into a link to it, and tells whether that is news.
-func editEnd(link map[string]json.RawMessage, now linked) bool {
+// sideOf is the member of a link that is an issue; empty where the link is to another one.
+func sideOf(link map[string]json.RawMessage, id string) string {
 	for _, side := range []string{"inwardIssue", "outwardIssue"} {
-		var issue, fields map[string]json.RawMessage
-		if json.Unmarshal(link[side], &issue) != nil || issue == nil || string(bytes.Trim(issue["id"], `"`)) != now.ID {
-			continue
+		var e end
+		if len(link[side]) > 0 && json.Unmarshal(link[side], &e) == nil && e.ID == id {
+			return side
 		}
-		if json.Unmarshal(issue["fields"], &fields) != nil || fields == nil {
-			fields = map[string]json.RawMessage{}
-		}
-		changed := false
-		put := func(to map[string]json.RawMessage, name string, v json.RawMessage) {
-			if len(v) > 0 && !bytes.Equal(to[name], v) {
-				to[name], changed = v, true
-			}
-		}
-		if key, err := json.Marshal(now.Key); err == nil {
-			put(issue, "key", key)
-		}
-		put(fields, "summary", now.Fields.Summary)
-		put(fields, "status", now.Fields.Status)
-		put(fields, "priority", now.Fields.Priority)
-		put(fields, "issuetype", now.Fields.IssueType)
-		if !changed {
-			return false
-		}
-		var err error
-		if issue["fields"], err = marshal(fields); err != nil {
-			return false
-		}
-		link[side], err = marshal(issue)
-		return err == nil
 	}
-	return false
+	return ""
+}
+
+// editEnd writes what an issue is now into a link to it, and tells whether that is news.
+func editEnd(link map[string]json.RawMessage, side string, now linked) bool {
+	var issue, fields map[string]json.RawMessage
+	if json.Unmarshal(link[side], &issue) != nil || issue == nil {
+		return false
+	}
+	if json.Unmarshal(issue["fields"], &fields) != nil || fields == nil {
+		fields = map[string]json.RawMessage{}
+	}
+	changed := false
+	put := func(to map[string]json.RawMessage, name string, v json.RawMessage) {
+		if len(v) > 0 && !bytes.Equal(to[name], v) {
+			to[name], changed = v, true
+		}
+	}
+	if key, err := json.Marshal(now.Key); err == nil {
+		put(issue, "key", key)
+	}
+	put(fields, "summary", now.Fields.Summary)
+	put(fields, "status", now.Fields.Status)
+	put(fields, "priority", now.Fields.Priority)
+	put(fields, "issuetype", now.Fields.IssueType)
+	if !changed {
+		return false
+	}
+	var err error
+	if issue["fields"], err = marshal(fields); err != nil {
+		return false
+	}
+	link[side], err = marshal(issue)
+	return err == nil
 }

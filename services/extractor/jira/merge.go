@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/jira"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/cloud"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/rows"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
@@ -42,6 +43,8 @@ type incoming struct {
 	doc cloud.Document
 	// fetched tells that Jira gave it when it was asked, so that the issue is there.
 	fetched bool
+	// listed tells that it is among what the configured projects were searched for, or was asked for by name.
+	listed bool
 }
 
 // merge takes a state of an issue in, unless what is kept is as new: an older event after a newer one
@@ -58,6 +61,9 @@ func (s *site) merge(ctx context.Context, tx *store.Tx, in incoming) error {
 	if found && stale(old, in) {
 		return nil
 	}
+	if !in.listed && !s.covers(in.doc.Key) && (!found || projectOf(in.doc.JSON) != projectOf(old.JSON)) {
+		return s.leave(ctx, tx, id, in.doc, found)
+	}
 	doc := in.doc.JSON
 	if found && len(in.doc.Partial) > 0 && old.Deleted.IsZero() {
 		if doc, err = complete(doc, old.JSON, in.doc.Partial, s.SLAFields); err != nil {
@@ -65,6 +71,35 @@ func (s *site) merge(ctx context.Context, tx *store.Tx, in incoming) error {
 		}
 	}
 	return s.put(ctx, tx, id, doc, old, found)
+}
+
+// leave takes an issue out that belongs to none of the configured projects, by now or from the start.
+// Those that are kept may still link to it.
+func (s *site) leave(ctx context.Context, tx *store.Tx, id int64, doc cloud.Document, found bool) error {
+	if found {
+		if err := s.remove(ctx, tx, deletion{id: id, key: doc.Key, at: doc.Updated, seen: doc.SyncedAt, left: true}); err != nil {
+			return err
+		}
+	}
+	return s.spread(ctx, tx, id, nil, doc.JSON, false)
+}
+
+// covers tells whether an issue belongs to the configured projects, by its key.
+func (s *site) covers(key string) bool {
+	return len(s.Projects) == 0 || slices.Contains(s.Projects, jira.ProjectOf(key))
+}
+
+// projectOf is the number of the project of a document, which stays when the project gets another key.
+func projectOf(doc []byte) string {
+	var head struct {
+		Fields struct {
+			Project struct {
+				ID string `json:"id"`
+			} `json:"project"`
+		} `json:"fields"`
+	}
+	_ = json.Unmarshal(doc, &head) // then it is not known
+	return head.Fields.Project.ID
 }
 
 // stale tells whether a state is no news. Jira's own time of the last change decides, and where it is
@@ -84,6 +119,10 @@ func stale(old store.Document, in incoming) bool {
 
 // put keeps a document, and what it means for the issues that it is linked to.
 func (s *site) put(ctx context.Context, tx *store.Tx, id int64, doc []byte, old store.Document, found bool) error {
+	doc, err := s.renewLinks(ctx, tx, doc)
+	if err != nil {
+		return err
+	}
 	if found {
 		if same, err := sameState(old.JSON, doc); err != nil || same {
 			return err
@@ -94,9 +133,13 @@ func (s *site) put(ctx context.Context, tx *store.Tx, id int64, doc []byte, old 
 	}
 	var head struct {
 		Deleted *string `json:"_deleted_at"`
+		Left    bool    `json:"_left"`
 	}
 	_ = json.Unmarshal(doc, &head)
-	return s.spread(ctx, tx, old.JSON, doc, head.Deleted != nil)
+	if head.Left {
+		return nil // its links are still there
+	}
+	return s.spread(ctx, tx, id, old.JSON, doc, head.Deleted != nil)
 }
 
 // keep keeps a document, and notes of which tables the issue's rows are other ones.
@@ -122,13 +165,17 @@ func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc []byte, old
 		ID: id, Key: next.IssueKey, Project: next.ProjectKey, Month: next.Month, Created: next.Created, Updated: next.Updated,
 		Synced: next.SyncedAt, JSON: doc,
 	}
-	if err := readHead(doc, &kept); err != nil {
+	links, err := readHead(doc, &kept)
+	if err != nil {
 		return s.setAsideIn(ctx, tx, aside{issue: next.IssueID, key: next.IssueKey, origin: originRows, body: doc}, err)
 	}
 	if err := tx.Put(ctx, kept, tables, month); err != nil {
 		return err
 	}
 	if err := tx.Sight(ctx, id, next.SyncedAt.UnixMicro(), s.seen(next)); err != nil {
+		return err
+	}
+	if err := tx.Link(ctx, id, links); err != nil {
 		return err
 	}
 	if err := s.noteFiles(ctx, tx, id, next); err != nil {
@@ -200,13 +247,20 @@ type deletion struct {
 	key      string
 	at, seen time.Time       // by Jira's clock, and by ours
 	issue    json.RawMessage // what the webhook told of it; may be nil
+	left     bool            // it is there, in a project that is not configured
 }
 
 // remove notes that an issue is gone. Its document stays, for what was last known of it.
 func (s *site) remove(ctx context.Context, tx *store.Tx, d deletion) error {
 	old, found, err := tx.Get(ctx, d.id)
-	if err != nil || (found && !old.Deleted.IsZero()) {
+	if err != nil {
 		return err
+	}
+	if (found && !old.Deleted.IsZero()) || (!found && !s.covers(d.key)) {
+		if d.left {
+			return nil
+		}
+		return s.spread(ctx, tx, d.id, nil, []byte(`{"id":"`+strconv.FormatInt(d.id, 10)+`"}`), true)
 	}
 	var doc map[string]json.RawMessage
 	switch {
@@ -233,6 +287,9 @@ func (s *site) remove(ctx context.Context, tx *store.Tx, d deletion) error {
 	if d.at.IsZero() {
 		d.at = d.seen
 	}
+	if d.left {
+		put("_left", true)
+	}
 	put("_deleted_at", d.at.UTC().Format(time.RFC3339Nano))
 	put("_synced_at", d.seen.UTC().Format(time.RFC3339Nano))
 	raw, err := json.Marshal(doc)
@@ -242,8 +299,8 @@ func (s *site) remove(ctx context.Context, tx *store.Tx, d deletion) error {
 	return s.put(ctx, tx, d.id, raw, old, found)
 }
 
-// readHead reads what the store keeps beside a document.
-func readHead(doc []byte, into *store.Document) error {
+// readHead reads what the store keeps beside a document, and the issues that it links to.
+func readHead(doc []byte, into *store.Document) (links []store.End, err error) {
 	var head struct {
 		Fields struct {
 			Status struct {
@@ -251,19 +308,21 @@ func readHead(doc []byte, into *store.Document) error {
 					Key string `json:"key"`
 				} `json:"statusCategory"`
 			} `json:"status"`
+			Links json.RawMessage `json:"issuelinks"`
 		} `json:"fields"`
 		Partial []string   `json:"_partial"`
 		Deleted *time.Time `json:"_deleted_at"`
 	}
 	if err := json.Unmarshal(doc, &head); err != nil {
-		return fault.Wrap(err, fault.Permanent, "the issue's document has a status that cannot be read")
+		return nil, fault.Wrap(err, fault.Permanent, "the issue's document has a status that cannot be read")
 	}
 	into.Open = head.Fields.Status.Category.Key != "done"
 	into.Partial = slices.ContainsFunc(head.Partial, func(list string) bool { return list != cloud.SLA })
 	if head.Deleted != nil {
 		into.Deleted = *head.Deleted
+		return nil, nil
 	}
-	return nil
+	return endsOf(head.Fields.Links), nil
 }
 
 // sameState compares two documents but for when they were read.

@@ -247,7 +247,7 @@ func (s *source) entities(ctx context.Context, t table, last token, usable bool,
 	if err != nil {
 		return err
 	}
-	if usable && changed <= last.Seq {
+	if usable && changed == last.Seq { // a store from a backup counts from an earlier one
 		return extract.ErrUnchanged
 	}
 	scratch, err := w.ScratchDir()

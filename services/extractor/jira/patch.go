@@ -116,6 +116,28 @@ func withMember(doc []byte, name string, v any) ([]byte, error) {
 	return marshal(whole)
 }
 
+// withoutSprint gives the document without a sprint in its field.
+func withoutSprint(doc []byte, field, sprint string) (edited []byte, changed bool) {
+	var whole, fields map[string]json.RawMessage
+	var sprints []json.RawMessage
+	if json.Unmarshal(doc, &whole) != nil || json.Unmarshal(whole["fields"], &fields) != nil || json.Unmarshal(fields[field], &sprints) != nil {
+		return nil, false
+	}
+	left := slices.DeleteFunc(slices.Clone(sprints), func(raw json.RawMessage) bool { return itemID(raw) == sprint })
+	if len(left) == len(sprints) {
+		return nil, false
+	}
+	var err error
+	if fields[field], err = marshal(left); err != nil {
+		return nil, false
+	}
+	if whole["fields"], err = marshal(fields); err != nil {
+		return nil, false
+	}
+	edited, err = marshal(whole)
+	return edited, err == nil
+}
+
 // sprintEntity reads a sprint as a webhook, or the field of an issue, has it.
 func (s *site) sprintEntity(raw json.RawMessage) (*store.Entity, error) {
 	issue, err := marshal(map[string]any{

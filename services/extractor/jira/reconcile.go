@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -37,7 +38,11 @@ func (f *feed) reconcile(q *agnesv1.JiraTaskRequest, reason string) (*agnesv1.Ji
 type known struct {
 	key     string
 	updated time.Time
+	sprints string // their ids, sorted and joined; unreadable where they are not lists of objects
 }
+
+// unreadable is a word for sprints that cannot be compared.
+const unreadable = "?"
 
 // enumeration is everything that Jira has in the configured projects, and the sprints that it names.
 type enumeration struct {
@@ -55,18 +60,35 @@ func (f *feed) enumerate(ctx context.Context, client *cloud.Client, t *task) (en
 			if err != nil {
 				continue
 			}
-			e.issues[id] = known{h.Key, h.Updated}
-			var sprints []json.RawMessage
-			if json.Unmarshal(h.Fields[field], &sprints) == nil {
-				for _, s := range sprints {
-					e.sprints[itemID(s)] = s
-				}
-			}
+			e.issues[id] = known{h.Key, h.Updated, e.noteSprints(h.Fields[field])}
 		}
 		t.add(len(p.Hits), 0, 0)
 		return nil
 	})
 	return e, err
+}
+
+// noteSprints keeps the sprints that an issue names, and gives their ids.
+func (e enumeration) noteSprints(field json.RawMessage) string {
+	var sprints []json.RawMessage
+	if len(field) > 0 && json.Unmarshal(field, &sprints) != nil {
+		return unreadable
+	}
+	var ids []string
+	for _, raw := range sprints {
+		id := itemID(raw)
+		if id == "" {
+			return unreadable
+		}
+		e.sprints[id] = raw
+		ids = append(ids, id)
+	}
+	return joined(ids)
+}
+
+func joined(ids []string) string {
+	slices.Sort(ids)
+	return strings.Join(slices.Compact(ids), " ")
 }
 
 // differences are what an enumeration and what is kept differ in.
@@ -83,7 +105,11 @@ func (f *feed) compare(ctx context.Context, e enumeration) (differences, error) 
 			*keys = append(*keys, key)
 		}
 	}
-	err := f.store.Heads(ctx, func(doc store.Document) error {
+	named, err := f.store.Named(ctx, store.KindSprint)
+	if err != nil {
+		return d, err
+	}
+	err = f.store.Heads(ctx, func(doc store.Document) error {
 		in, found := e.issues[doc.ID]
 		delete(e.issues, doc.ID)
 		if !doc.Deleted.IsZero() {
@@ -99,12 +125,15 @@ func (f *feed) compare(ctx context.Context, e enumeration) (differences, error) 
 		case !found:
 			d.gone = append(d.gone, doc)
 			note(&d.report.GoneKeys, doc.Key)
-		case outdated(doc, cloud.Hit{Key: in.key, Updated: in.updated}):
+		case outdated(doc, cloud.Hit{Key: in.key, Updated: in.updated}) || otherSprints(doc, in, named[doc.ID]):
 			d.stale = append(d.stale, strconv.FormatInt(doc.ID, 10))
 			note(&d.report.StaleKeys, doc.Key)
 		}
 		return nil
 	})
+	if err == nil {
+		err = f.loose(ctx, e, &d, note)
+	}
 	for id, in := range e.issues {
 		d.missing = append(d.missing, strconv.FormatInt(id, 10))
 		note(&d.report.MissingKeys, in.key)
@@ -112,6 +141,34 @@ func (f *feed) compare(ctx context.Context, e enumeration) (differences, error) 
 	slices.Sort(d.missing)
 	d.report.Missing, d.report.Gone, d.report.Stale = int64(len(d.missing)), int64(len(d.gone)), int64(len(d.stale))
 	return d, err
+}
+
+// loose finds issues with links to issues that are not there: to ones that were deleted before anything
+// was known of them. What is left of a deleted issue's links does not count as changed.
+func (f *feed) loose(ctx context.Context, e enumeration, d *differences, note func(keys *[]string, key string)) error {
+	var issues []int64
+	err := f.store.LooseLinks(ctx, func(issue int64, to store.End) {
+		if _, there := e.issues[to.ID]; !there && f.covers(to.Key) {
+			issues = append(issues, issue)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return f.store.HeadsOf(ctx, slices.Compact(issues), func(doc store.Document) error {
+		id := strconv.FormatInt(doc.ID, 10)
+		if !slices.Contains(d.stale, id) {
+			d.stale = append(d.stale, id)
+			note(&d.report.StaleKeys, doc.Key)
+		}
+		return nil
+	})
+}
+
+// otherSprints tells whether an issue is in other sprints than what is kept says: that one was deleted does
+// not count as a change of its issues.
+func otherSprints(doc store.Document, in known, named []string) bool {
+	return in.sprints != unreadable && doc.Updated.Equal(in.updated) && joined(named) != in.sprints
 }
 
 // indexLag is for how long Jira's search may not show a change.
@@ -169,7 +226,7 @@ func (f *feed) runReconcile(ctx context.Context, t *task, force, dry bool) error
 }
 
 // confirmGone asks Jira for each issue that a complete enumeration did not show. One that it does not
-// find either is deleted; one that it shows belongs to another project now.
+// find either is deleted, and one that it shows in another project than the configured ones has left them.
 func (f *feed) confirmGone(ctx context.Context, client *cloud.Client, t *task, d *differences) error {
 	for _, doc := range d.gone {
 		fetched, err := client.Fetch(ctx, strconv.FormatInt(doc.ID, 10))
@@ -182,8 +239,11 @@ func (f *feed) confirmGone(ctx context.Context, client *cloud.Client, t *task, d
 		}
 		gone := err != nil
 		err = f.store.Write(ctx, func(tx *store.Tx) error {
-			if gone {
+			switch {
+			case gone:
 				return f.remove(ctx, tx, deletion{id: doc.ID, key: doc.Key, at: f.now(), seen: f.now()})
+			case !f.covers(fetched.Key):
+				return f.leave(ctx, tx, doc.ID, fetched, true)
 			}
 			return f.merge(ctx, tx, incoming{doc: fetched, fetched: true})
 		})

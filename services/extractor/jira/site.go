@@ -42,7 +42,7 @@ func openSite(ctx context.Context, cfg extract.SourceConfig, metrics prometheus.
 	if err != nil {
 		return nil, err
 	}
-	s := &site{settings: set, name: cfg.Name, dataDir: cfg.DataDir, tables: tablesOf(set.fields), layout: layoutOf(set), now: time.Now}
+	s := &site{settings: set, name: cfg.Name, dataDir: cfg.DataDir, tables: tablesOf(set.fields), now: time.Now}
 	if set.Email != "" {
 		c := cloud.Config{
 			Source: cfg.Name, Site: set.Site, Email: set.Email, Token: set.APIToken, CloudID: set.CloudID,
@@ -62,6 +62,7 @@ func openSite(ctx context.Context, cfg extract.SourceConfig, metrics prometheus.
 	if s.store, err = store.Open(ctx, cfg.RawDir); err != nil {
 		return nil, err
 	}
+	s.layout = layoutOf(set) + " " + s.store.Identity()
 	s.keeper = newKeeper(s)
 	s.flat = s.flattener()
 	return s, nil

@@ -162,7 +162,7 @@ func Tables(fields FieldMap) []Table {
 			Entities: true, PrimaryKey: []string{"account_id"}, OrderBy: []string{"account_id"},
 		},
 		DeletedIssues: {
-			Name: "deleted_issues", Description: "Jira issues that were deleted, and the last that was known of them",
+			Name: "deleted_issues", Description: "Jira issues that were deleted, or left the configured projects, and the last that was known of them",
 			PrimaryKey: []string{IssueIDColumn}, OrderBy: []string{IssueIDColumn},
 		},
 		IssueSprints: {

@@ -109,6 +109,43 @@ func (s *Store) Entities(ctx context.Context, k Kind, each func(Entity) error) e
 	return unreadable(rows.Err())
 }
 
+// Named gives the ids of the entities of a kind that each issue names, in the order of their texts.
+func (s *Store) Named(ctx context.Context, k Kind) (map[int64][]string, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT issue, id FROM sightings WHERE kind = ? ORDER BY issue, id", k)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer func() { _ = rows.Close() }()
+	out := map[int64][]string{}
+	for rows.Next() {
+		var issue int64
+		var id string
+		if err := rows.Scan(&issue, &id); err != nil {
+			return nil, unreadable(err)
+		}
+		out[issue] = append(out[issue], id)
+	}
+	return out, unreadable(rows.Err())
+}
+
+// LooseLinks calls each for every link of an issue to one that is not kept, or is kept as deleted.
+func (s *Store) LooseLinks(ctx context.Context, each func(issue int64, to End)) error {
+	rows, err := s.read.QueryContext(ctx, "SELECT issue, other, links.key FROM links LEFT JOIN documents ON documents.id = links.other WHERE documents.id IS NULL OR documents.deleted <> 0 ORDER BY issue, other")
+	if err != nil {
+		return unreadable(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var issue int64
+		var to End
+		if err := rows.Scan(&issue, &to.ID, &to.Key); err != nil {
+			return unreadable(err)
+		}
+		each(issue, to)
+	}
+	return unreadable(rows.Err())
+}
+
 // Prune forgets changes beyond the number that is remembered. What is forgotten is how tables of that age
 // are brought up to date, never a document.
 func (s *Store) Prune(ctx context.Context) error { return s.prune(ctx, keepChanges) }

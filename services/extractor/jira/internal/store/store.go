@@ -47,6 +47,9 @@ CREATE TABLE changes (seq INTEGER NOT NULL, id INTEGER NOT NULL, month TEXT NOT 
 CREATE TABLE entities (kind INTEGER NOT NULL, id TEXT NOT NULL, attrs TEXT NOT NULL, synced INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE TABLE sightings (issue INTEGER NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (issue, kind, id)) WITHOUT ROWID;
 CREATE INDEX sightings_of ON sightings (kind, id);
+-- Which issues link to which, by what is kept of the former.
+CREATE TABLE links (issue INTEGER NOT NULL, other INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (issue, other)) WITHOUT ROWID;
+CREATE INDEX links_of ON links (other);
 CREATE TABLE aside (number INTEGER PRIMARY KEY AUTOINCREMENT, issue TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL, origin TEXT NOT NULL, at INTEGER NOT NULL, times INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (issue, key, origin));
 CREATE TABLE refetches (ref TEXT PRIMARY KEY, since INTEGER NOT NULL, attempts INTEGER NOT NULL, next INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX refetches_next ON refetches (next);
@@ -60,6 +63,7 @@ CREATE TABLE cursors (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 type Store struct {
 	write, read *sql.DB
 	writing     sync.Mutex
+	identity    string
 	packer      *zstd.Encoder
 	unpacker    *zstd.Decoder
 }
@@ -91,8 +95,16 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 		_ = s.Close()
 		return nil, err
 	}
+	if err := s.read.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'identity'").Scan(&s.identity); err != nil {
+		_ = s.Close()
+		return nil, unreadable(err)
+	}
 	return s, nil
 }
+
+// Identity is a word that no other store has: one that takes the place of another begins to count its
+// changes anew, which their numbers do not tell.
+func (s *Store) Identity() string { return s.identity }
 
 // connect opens connections to the file. Every commit is synced before it is answered.
 func connect(path string, most int, more string) (*sql.DB, error) {
@@ -131,7 +143,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		return unreadable(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, statement := range []string{schema, "INSERT INTO meta VALUES ('seq', '0'), ('floor', '0')", fmt.Sprintf("PRAGMA user_version = %d", format)} {
+	for _, statement := range []string{schema, "INSERT INTO meta VALUES ('seq', '0'), ('floor', '0'), ('identity', lower(hex(randomblob(8))))", fmt.Sprintf("PRAGMA user_version = %d", format)} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return unreadable(err)
 		}

@@ -66,6 +66,15 @@ func (t *Tx) Get(ctx context.Context, id int64) (Document, bool, error) {
 	return t.s.one(t.tx.QueryRowContext(ctx, "SELECT "+heads+", doc FROM documents WHERE id = ?", id))
 }
 
+// Head is Get without the JSON.
+func (t *Tx) Head(ctx context.Context, id int64) (d Document, found bool, err error) {
+	d, err = t.s.scan(t.tx.QueryRowContext(ctx, "SELECT "+heads+" FROM documents WHERE id = ?", id), false)
+	if errors.Is(err, sql.ErrNoRows) {
+		return d, false, nil
+	}
+	return d, err == nil, unreadable(err)
+}
+
 // next is the number of this change.
 func (t *Tx) next(ctx context.Context) (int64, error) {
 	if t.seq != 0 {
@@ -161,8 +170,12 @@ func (t *Tx) Entity(ctx context.Context, e Entity, synced int64) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return unreadable(err)
 	}
-	if err == nil && (attrs == e.Attrs || synced < last) {
+	switch {
+	case err != nil: // it is new
+	case synced < last:
 		return nil
+	case attrs == e.Attrs: // it was so then, too: what is older than that is no news
+		return t.exec(ctx, "UPDATE entities SET synced = ? WHERE kind = ? AND id = ?", synced, e.Kind, e.ID)
 	}
 	seq, err := t.next(ctx)
 	if err != nil {
@@ -179,6 +192,72 @@ func (t *Tx) Renew(ctx context.Context, e Entity, synced int64) error {
 		return unreadable(err)
 	}
 	return t.Entity(ctx, e, synced)
+}
+
+// Naming lists the issues that name an entity.
+func (t *Tx) Naming(ctx context.Context, e Entity) ([]int64, error) {
+	return t.ids(ctx, "SELECT issue FROM sightings WHERE kind = ? AND id = ? ORDER BY issue", e.Kind, e.ID)
+}
+
+// End is the other end of a link: the number of an issue, and the key that the link has for it.
+type End struct {
+	ID  int64
+	Key string
+}
+
+// Link says which issues an issue links to now.
+func (t *Tx) Link(ctx context.Context, issue int64, ends []End) error {
+	rows, err := t.tx.QueryContext(ctx, "SELECT other, key FROM links WHERE issue = ?", issue)
+	if err != nil {
+		return unreadable(err)
+	}
+	before := map[int64]string{}
+	for rows.Next() {
+		var e End
+		if err := rows.Scan(&e.ID, &e.Key); err != nil {
+			_ = rows.Close()
+			return unreadable(err)
+		}
+		before[e.ID] = e.Key
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return unreadable(err)
+	}
+	for _, e := range ends {
+		if key, found := before[e.ID]; !found || key != e.Key {
+			if err := t.exec(ctx, "INSERT OR REPLACE INTO links VALUES (?, ?, ?)", issue, e.ID, e.Key); err != nil {
+				return err
+			}
+		}
+		delete(before, e.ID)
+	}
+	for other := range before {
+		if err := t.exec(ctx, "DELETE FROM links WHERE issue = ? AND other = ?", issue, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LinkedTo lists the issues that link to an issue.
+func (t *Tx) LinkedTo(ctx context.Context, issue int64) ([]int64, error) {
+	return t.ids(ctx, "SELECT issue FROM links WHERE other = ? ORDER BY issue", issue)
+}
+
+func (t *Tx) ids(ctx context.Context, query string, args ...any) (ids []int64, err error) {
+	rows, err := t.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, unreadable(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, unreadable(rows.Err())
 }
 
 func (t *Tx) unsight(ctx context.Context, issue int64, e Entity) error {

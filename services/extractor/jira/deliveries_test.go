@@ -1,0 +1,220 @@
+package jira
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
+	"github.com/agnes-platform/agnes/services/extractor/jira/jiratest"
+)
+
+// heard are the deliveries of a site, for a test that decides what becomes of each.
+type heard struct{ all []jiratest.Delivery }
+
+func (h *heard) catch(d jiratest.Delivery) { h.all = append(h.all, d) }
+
+// of takes the deliveries so far of some events; without any, all.
+func (h *heard) of(events ...string) (out []jiratest.Delivery) {
+	for _, d := range h.all {
+		if len(events) == 0 || strings.Contains(strings.Join(events, " "), d.Event) {
+			out = append(out, d)
+		}
+	}
+	h.all = nil
+	return out
+}
+
+// listening is an extractor beside a site whose deliveries the test hands on.
+func listening(t *testing.T, options map[string]any) (*jiratest.Site, *bench, *heard) {
+	t.Helper()
+	upstream := jiratest.New(jiratest.Config{Now: clock()})
+	t.Cleanup(upstream.Close)
+	b, h := newBench(t, upstream, options), &heard{}
+	t.Cleanup(b.close)
+	upstream.Hook(h.catch, jiratest.Disorder{})
+	return upstream, b, h
+}
+
+// sameAsBackfill holds the tables against those of an extractor that only did a backfill.
+func (b *bench) sameAsBackfill(upstream *jiratest.Site) {
+	b.t.Helper()
+	b.run(false)
+	fresh := newBench(b.t, upstream, b.cfg.Options)
+	defer fresh.close()
+	fresh.backfill()
+	fresh.run(false)
+	if d := differ(b.tables(), fresh.tables(), "deleted_issues"); d != "" {
+		b.t.Fatalf("not as after a backfill:\n%s", d)
+	}
+}
+
+// The other end of a link is deleted, and what was kept of it did not have the link yet: Jira counts
+// that as no change of the issue that is left.
+func TestALinkGoesWithAnIssueThatWasNotKnownToHaveIt(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	one, two := site.Create("SUP", jiratest.Set{"summary": "one"}), site.Create("SUP", jiratest.Set{"summary": "two"})
+	b.receive(heard.of()...)
+	site.Link("Blocks", one, two)
+	heard.of() // lost
+	site.Update(one, jiratest.Set{"summary": "one, which has the link"})
+	b.receive(heard.of()...)
+	site.Delete(two)
+	b.receive(heard.of()...)
+	b.sameAsBackfill(site)
+}
+
+// The same where nothing at all was known of the other end.
+func TestALinkGoesWithAnIssueThatWasNotKnownAtAll(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	one, two := site.Create("SUP", jiratest.Set{"summary": "one"}), site.Create("SUP", jiratest.Set{"summary": "two"})
+	site.Link("Blocks", one, two)
+	heard.of() // lost
+	site.Update(one, jiratest.Set{"summary": "one, which has the link"})
+	b.receive(heard.of()...)
+	site.Delete(two)
+	b.receive(heard.of()...)
+	b.sameAsBackfill(site)
+}
+
+// The same where its deletion is lost, too: a reconciliation finds the link that leads nowhere.
+func TestALinkToAnIssueThatNeverWasKnownIsReconciled(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	one, two := site.Create("SUP", jiratest.Set{"summary": "one"}), site.Create("SUP", jiratest.Set{"summary": "two"})
+	site.Link("Blocks", one, two)
+	heard.of() // lost
+	site.Update(one, jiratest.Set{"summary": "one, which has the link"})
+	b.receive(heard.of()...)
+	site.Delete(two)
+	if got := b.reconcile().GetDifferences(); got.GetStale() != 1 {
+		t.Errorf("differences: %v", got)
+	}
+	b.sameAsBackfill(site)
+}
+
+// A state that was read before the other end of a link changed, and is kept after that, does not bring
+// the other end's old state back.
+func TestAStateThatWasReadBeforeTheOtherEndChangedDoesNotBringItBack(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	one, two, three := site.Create("SUP", jiratest.Set{"summary": "one"}), site.Create("SUP", jiratest.Set{"summary": "two"}), site.Create("SUP", jiratest.Set{"summary": "three"})
+	site.Link("Blocks", one, two)
+	site.Link("Blocks", one, three)
+	b.receive(heard.of()...)
+	read, err := b.feed.client.Fetch(t.Context(), one) // as a backfill does, which keeps it later
+	if err != nil {
+		t.Fatal(err)
+	}
+	site.Update(two, jiratest.Set{"summary": "two changed"})
+	site.Delete(three)
+	b.receive(heard.of()...)
+	if err := b.feed.store.Write(t.Context(), func(tx *store.Tx) error {
+		return b.feed.merge(t.Context(), tx, incoming{doc: read, fetched: true})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.sameAsBackfill(site)
+}
+
+// A sprint is deleted: its issues have it no more, of which Jira tells nothing.
+func TestIssuesLeaveASprintThatIsDeleted(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		site, b, heard := listening(t, nil)
+		one, two := site.Create("SUP", jiratest.Set{"summary": "one"}), site.Create("SUP", jiratest.Set{"summary": "two"})
+		stays, goes := site.Sprint("stays"), site.Sprint("goes")
+		site.PutIntoSprint(stays, one)
+		site.PutIntoSprint(goes, one, two)
+		b.receive(heard.of()...)
+		b.run(false)
+		site.DeleteSprint(goes)
+		if lost {
+			b.reconcile()
+		} else {
+			b.receive(heard.of()...)
+		}
+		b.sameAsBackfill(site)
+	}
+}
+
+// Of two webhooks of a sprint the later one holds, in whichever order they come.
+func TestTrap_J9_AnOlderWebhookOfASprintChangesNothing(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	key, sprint := site.Create("SUP", nil), site.Sprint("first")
+	site.PutIntoSprint(sprint, key)
+	b.receive(heard.of()...)
+	site.RenameSprint(sprint, "second")
+	older := heard.of()
+	site.RenameSprint(sprint, "third")
+	b.receive(heard.of()...)
+	b.receive(older...)
+	b.sameAsBackfill(site)
+}
+
+// An issue that leaves the configured projects leaves the tables, and what another project has of a link
+// to it does not come in.
+func TestOnlyConfiguredProjectsAreInTheTables(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, map[string]any{"projects": []any{"SUP"}})
+	ours, theirs := site.Create("SUP", jiratest.Set{"summary": "ours"}), site.Create("OPS", jiratest.Set{"summary": "theirs"})
+	site.Link("Blocks", ours, theirs)
+	// Of what happens in other projects there are webhooks where the intake lets them through.
+	leaves, lost := site.Create("SUP", jiratest.Set{"summary": "leaves"}), site.Create("SUP", jiratest.Set{"summary": "leaves unseen"})
+	b.receive(heard.of()...)
+	b.sameAsBackfill(site)
+	site.Link("Relates", ours, leaves)
+	moved := site.Move(leaves, "OPS")
+	site.Update(theirs, jiratest.Set{"summary": "theirs, changed"})
+	b.receive(heard.of()...)
+	b.sameAsBackfill(site)
+	site.Move(lost, "OPS")
+	heard.of()
+	site.Delete(theirs)
+	site.Delete(moved)
+	b.receive(heard.of()...)
+	b.reconcile()
+	b.sameAsBackfill(site)
+	if got := b.tables()["deleted_issues"]; len(got) != 2 || !strings.Contains(got[0]+got[1], leaves) || !strings.Contains(got[0]+got[1], lost) {
+		t.Errorf("deleted_issues: %v", got)
+	}
+	if got := b.reconcile().GetDifferences(); got.GetGone()+got.GetStale()+got.GetMissing() != 0 {
+		t.Errorf("a second reconciliation: %v", got)
+	}
+}
+
+// A project that gets another key stays the configured one: nothing of it goes.
+func TestAProjectThatIsRekeyedStays(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, map[string]any{"projects": []any{"SUP"}})
+	site.Create("SUP", jiratest.Set{"summary": "one"})
+	b.receive(heard.of()...)
+	site.Rekey("SUP", "HELP")
+	site.Update("HELP-1", jiratest.Set{"summary": "two"})
+	b.receive(heard.of()...)
+	b.run(false)
+	if got := b.tables(); len(got["issues"]) != 1 || !strings.Contains(got["issues"][0], "issue_key=HELP-1") || len(got["deleted_issues"]) != 0 {
+		t.Errorf("issues %v, deleted %v", got["issues"], got["deleted_issues"])
+	}
+}
+
+// Without an account there is what webhooks say alone: of a link's other end, too, the later state holds.
+func TestTrap_J9_APayloadThatComesLateTellsHowThingsWere(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, map[string]any{"email": "", "api_token": ""})
+	one, two := site.Create("SUP", jiratest.Set{"summary": "one"}), site.Create("SUP", jiratest.Set{"summary": "two"})
+	site.Link("Blocks", one, two)
+	b.receive(heard.of()...)
+	site.Update(one, jiratest.Set{"priority": "High"}) // its payload says how two was then
+	late := heard.of()
+	site.Update(two, jiratest.Set{"summary": "two changed"})
+	b.receive(heard.of()...)
+	b.receive(late...)
+	b.run(false)
+	links := strings.Join(b.tables()["issuelinks"], "\n")
+	if !strings.Contains(links, "linked_issue_summary=two changed") {
+		t.Errorf("links: %s", links)
+	}
+}
