@@ -270,19 +270,19 @@ type made struct {
 	from, to string
 }
 
-// clock is a real one that never stands still: Jira's times of changes tell them apart.
+// clock is the real one, in which no two changes happen in the same millisecond: Jira's times of changes
+// tell them apart, and are never ahead of ours.
 func clock() func() time.Time {
 	var mu sync.Mutex
 	var last time.Time
 	return func() time.Time {
 		mu.Lock()
 		defer mu.Unlock()
-		now := time.Now().UTC().Truncate(time.Millisecond)
-		if !now.After(last) {
-			now = last.Add(time.Millisecond)
+		for !time.Now().Truncate(time.Millisecond).After(last) {
+			time.Sleep(100 * time.Microsecond)
 		}
-		last = now
-		return now
+		last = time.Now().Truncate(time.Millisecond)
+		return last.UTC()
 	}
 }
 

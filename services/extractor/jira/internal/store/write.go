@@ -207,21 +207,9 @@ type End struct {
 
 // Link says which issues an issue links to now.
 func (t *Tx) Link(ctx context.Context, issue int64, ends []End) error {
-	rows, err := t.tx.QueryContext(ctx, "SELECT other, key FROM links WHERE issue = ?", issue)
+	before, err := t.ends(ctx, issue)
 	if err != nil {
-		return unreadable(err)
-	}
-	before := map[int64]string{}
-	for rows.Next() {
-		var e End
-		if err := rows.Scan(&e.ID, &e.Key); err != nil {
-			_ = rows.Close()
-			return unreadable(err)
-		}
-		before[e.ID] = e.Key
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return unreadable(err)
+		return err
 	}
 	for _, e := range ends {
 		if key, found := before[e.ID]; !found || key != e.Key {
@@ -237,6 +225,23 @@ func (t *Tx) Link(ctx context.Context, issue int64, ends []End) error {
 		}
 	}
 	return nil
+}
+
+func (t *Tx) ends(ctx context.Context, issue int64) (keys map[int64]string, err error) {
+	rows, err := t.tx.QueryContext(ctx, "SELECT other, key FROM links WHERE issue = ?", issue)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	keys = map[int64]string{}
+	for rows.Next() {
+		var e End
+		if err := rows.Scan(&e.ID, &e.Key); err != nil {
+			return nil, unreadable(err)
+		}
+		keys[e.ID] = e.Key
+	}
+	return keys, unreadable(rows.Err())
 }
 
 // LinkedTo lists the issues that link to an issue.
