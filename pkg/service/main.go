@@ -17,16 +17,57 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
-// Subcommand is something else that a service's binary does, where it is called with Name alone: for
-// processes that the service starts, not for people, so that --help does not list it. Nothing is read
-// from the environment for it.
+// Subcommand is something else that a service's binary does, where its first argument is Name.
 type Subcommand struct {
 	Name string
-	// Run gives the exit code.
+	// Run gives the exit code. It is for processes that the service starts, not for people: it takes no
+	// arguments, --help does not list it, and nothing is read from the environment for it.
 	Run func() int
+
+	short string // of one for people, which Command makes
+	do    func(c call) int
 }
+
+// call is one call of a subcommand.
+type call struct {
+	service        string
+	args           []string
+	stdout, stderr io.Writer
+}
+
+// Command is a subcommand for people, which --help lists with short. It is given the configuration that
+// the service has, the arguments behind its name, and where to write. Its error is printed, and the exit
+// code is then 1, or 2 for a UsageError.
+func Command[C any](name, short string, do func(ctx context.Context, cfg C, args []string, out io.Writer) error) Subcommand {
+	return Subcommand{Name: name, short: short, do: func(c call) int {
+		whole := c.service + " " + name
+		return configured(whole, c.stderr, func(ctx context.Context, cfg C) int {
+			err := do(ctx, cfg, c.args, c.stdout)
+			var usage UsageError
+			switch {
+			case err == nil:
+				return 0
+			case errors.As(err, &usage):
+				_, _ = fmt.Fprintf(c.stderr, "%s: %s; see %s --help\n", whole, usage.Text, whole)
+				return 2
+			case errors.As(err, new(*fault.Error)):
+				_, _ = fmt.Fprintf(c.stderr, "%s: %s\n", whole, fault.Message(err))
+			default:
+				_, _ = fmt.Fprintf(c.stderr, "%s: %v\n", whole, err)
+			}
+			return 1
+		})
+	}}
+}
+
+// UsageError is a call of a Command that cannot be understood.
+type UsageError struct{ Text string }
+
+func (e UsageError) Error() string { return e.Text }
 
 // Main runs one service until it ends, or until SIGINT or SIGTERM cancels its context; a second
 // signal ends the process at once. It is the only place that exits the process: 0 after a clean
@@ -36,10 +77,13 @@ func Main[C any](name string, run func(context.Context, C) error, subcommands ..
 }
 
 func start[C any](name string, args []string, stdout, stderr io.Writer, run func(context.Context, C) error, subcommands ...Subcommand) int {
-	var cfg C
 	if len(args) > 0 {
 		for _, s := range subcommands {
-			if len(args) == 1 && args[0] == s.Name {
+			switch {
+			case args[0] != s.Name:
+			case s.do != nil:
+				return s.do(call{service: name, args: args[1:], stdout: stdout, stderr: stderr})
+			case len(args) == 1:
 				return s.Run()
 			}
 		}
@@ -50,16 +94,38 @@ func start[C any](name string, args []string, stdout, stderr io.Writer, run func
 		case "healthcheck":
 			return healthcheck(stderr, name)
 		case "--help", "-h", "help":
+			var cfg C
 			_ = Usage(stdout, name, &cfg)
+			for _, s := range subcommands {
+				if s.short != "" {
+					_, _ = fmt.Fprintf(stdout, "\n%s %s: %s\n", name, s.Name, s.short)
+				}
+			}
 			return 0
 		}
 		_, _ = fmt.Fprintf(stderr, "%s: unknown argument %q; it is configured by environment variables, see %s --help\n", name, args[0], name)
 		return 2
 	}
+	return configured(name, stderr, func(ctx context.Context, cfg C) int {
+		log := zerolog.Ctx(ctx)
+		log.Info().Str("version", ReadBuild().Version).Msg("starting")
+		if err := run(ctx, cfg); err != nil && !errors.Is(err, context.Canceled) {
+			log.Error().Err(err).Msg("stopped by an error")
+			return 1
+		}
+		log.Info().Msg("stopped")
+		return 0
+	})
+}
+
+// configured reads the configuration and calls do, whose context ends with the first signal. The exit code
+// is that of do, or 2 for a configuration that cannot be used.
+func configured[C any](name string, stderr io.Writer, do func(ctx context.Context, cfg C) int) int {
 	if _, err := ApplyOverlay(cmp.Or(os.Getenv("DATA_DIR"), "./data")); err != nil {
 		// A service that may not read the secrets of others goes on without them.
 		_, _ = fmt.Fprintf(stderr, "%s: %v; going on without it\n", name, err)
 	}
+	var cfg C
 	if err := LoadEnv(&cfg); err != nil {
 		_, _ = fmt.Fprintf(stderr, "%s: %v; see %s --help\n", name, err, name)
 		return 2
@@ -67,13 +133,7 @@ func start[C any](name string, args []string, stdout, stderr io.Writer, run func
 	log := NewLogger(stderr, os.Getenv("LOG_LEVEL"), os.Getenv("LOG_FORMAT")).With().Str(FieldService, name).Logger()
 	ctx, stop := SignalContext(log.WithContext(context.Background()))
 	defer stop()
-	log.Info().Str("version", ReadBuild().Version).Msg("starting")
-	if err := run(ctx, cfg); err != nil && !errors.Is(err, context.Canceled) {
-		log.Error().Err(err).Msg("stopped by an error")
-		return 1
-	}
-	log.Info().Msg("stopped")
-	return 0
+	return do(ctx, cfg)
 }
 
 // SignalContext is cancelled by the first SIGINT or SIGTERM; a second one ends the process.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
 type testConfig struct {
@@ -57,6 +60,44 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 				t.Errorf("exit %d: %s", code, out.String())
 			}
 		})
+	}
+}
+
+func TestACommandIsForPeopleAndAWorkerIsNot(t *testing.T) {
+	t.Setenv("AGNES_TEST_LIMIT", "9")
+	run := func(context.Context, testConfig) error { return errors.New("the service ran") }
+	command := Command("mend", "mend what is broken", func(_ context.Context, cfg testConfig, args []string, out io.Writer) error {
+		switch strings.Join(args, " ") {
+		case "":
+			_, err := fmt.Fprintf(out, "mended %d", cfg.Limit)
+			return err
+		case "fault":
+			return fault.Wrap(errors.New("secret"), fault.Unavailable, "nobody is there")
+		case "error":
+			return errors.New("out of paper")
+		}
+		return UsageError{"no such thing"}
+	})
+	worker := Subcommand{Name: "__work", Run: func() int { return 7 }}
+	for _, c := range []struct {
+		args, limit, want string
+		code              int
+	}{
+		{"mend", "9", "mended 9", 0},
+		{"mend fault", "9", "agnes-test mend: nobody is there\n", 1},
+		{"mend error", "9", "out of paper", 1},
+		{"mend all", "9", "no such thing; see agnes-test mend --help", 2},
+		{"mend", "many", "AGNES_TEST_LIMIT", 2},
+		{"--help", "9", "agnes-test mend: mend what is broken", 0},
+		{"__work", "many", "", 7},
+		{"__work more", "9", "unknown argument", 2},
+	} {
+		t.Setenv("AGNES_TEST_LIMIT", c.limit)
+		var out bytes.Buffer
+		code := start("agnes-test", strings.Fields(c.args), &out, &out, run, worker, command)
+		if code != c.code || !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), "secret") || strings.Contains(out.String(), "__work:") {
+			t.Errorf("%s: exit %d: %s", c.args, code, out.String())
+		}
 	}
 }
 

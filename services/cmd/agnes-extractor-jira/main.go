@@ -6,4 +6,4 @@ import (
 	"github.com/agnes-platform/agnes/services/extractor/jira"
 )
 
-func main() { service.Main("agnes-extractor-jira", jira.Run) }
+func main() { service.Main("agnes-extractor-jira", jira.Run, jira.RebuildCommand()) }
