@@ -237,16 +237,14 @@ func (i *intake) read(c echo.Context, control *http.ResponseController) (body []
 	var b bytes.Buffer
 	b.Grow(int(min(max(c.Request().ContentLength, 512), longBody)) + bytes.MinRead)
 	if _, err = b.ReadFrom(io.LimitReader(r, longBody)); err == nil && b.Len() == longBody {
-		select {
-		case i.long <- struct{}{}:
-			room = func() {
-				<-i.long
-				leave()
-			}
-			_, err = b.ReadFrom(r)
-		default:
+		if !i.await(i.long) {
 			return nil, nil, busy("too many long webhooks at once: send it again")
 		}
+		room = func() {
+			<-i.long
+			leave()
+		}
+		_, err = b.ReadFrom(r)
 	}
 	if err != nil {
 		return nil, nil, unread(err, i.maxBody)
@@ -259,19 +257,27 @@ func (i *intake) slot(address string) (leave func(), ok bool) {
 	if !i.count(address) {
 		return nil, false
 	}
+	if !i.await(i.slots) {
+		i.uncount(address)
+		return nil, false
+	}
+	return func() {
+		<-i.slots
+		i.uncount(address)
+	}, true
+}
+
+// await waits for room, not for long.
+func (i *intake) await(room chan<- struct{}) bool {
 	timer := time.NewTimer(slotTimeout)
 	defer timer.Stop()
 	select {
-	case i.slots <- struct{}{}:
-		return func() {
-			<-i.slots
-			i.uncount(address)
-		}, true
+	case room <- struct{}{}:
+		return true
 	case <-timer.C:
 	case <-i.hard.Done():
 	}
-	i.uncount(address)
-	return nil, false
+	return false
 }
 
 // count counts the webhooks that are taken from an address at once.

@@ -680,6 +680,24 @@ func TestOneAddressDoesNotTakeAllTheRoom(t *testing.T) {
 	i.cut()
 }
 
+func TestManyLongWebhooksAtOnceWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	h := start(t, oneSite, func(c *Config) { c.Patience = time.Minute })
+	var all sync.WaitGroup
+	for n := range 3 * maxLong {
+		all.Go(func() {
+			sent := body(jira.IssueUpdated, "SUP-7", n) + strings.Repeat(" ", longBody)
+			if got := h.send(sent); got.status != http.StatusOK {
+				t.Error(got)
+			}
+		})
+	}
+	all.Wait()
+	if n := len(stored(t, h.bus)); n != 3*maxLong {
+		t.Errorf("%d webhooks in the stream", n)
+	}
+}
+
 func TestConfigurationThatCannotBeUsedIsRefused(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(*Config){
