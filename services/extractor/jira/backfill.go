@@ -1,6 +1,7 @@
 package jira
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -82,8 +83,10 @@ func (f *feed) backfill(ctx context.Context, q *agnesv1.JiraTaskRequest, reason 
 		if err := f.runBackfill(ctx, t, asked, q.GetDryRun()); err != nil {
 			return err
 		}
-		f.fold.wake()
-		return nil
+		t.update(func(s *agnesv1.JiraTask) { s.Message = cmp.Or(s.GetMessage(), "publishing") })
+		err := f.fold.settle(ctx)
+		t.update(func(s *agnesv1.JiraTask) { s.Message = strings.TrimPrefix(s.GetMessage(), "publishing") })
+		return err
 	})
 }
 

@@ -62,6 +62,25 @@ func (f *folder) wakeWithin(d time.Duration) {
 	}
 }
 
+// settle waits until what is kept by now is published.
+func (f *folder) settle(ctx context.Context) error {
+	upto, err := f.site.store.Seq(ctx)
+	if err != nil {
+		return err
+	}
+	f.wake()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for f.folded.Load() < upto {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // behind is how many changes of the store are not published yet; -1 where that is not known yet.
 func (f *folder) behind(ctx context.Context) int64 {
 	folded := f.folded.Load()

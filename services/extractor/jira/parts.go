@@ -100,6 +100,7 @@ type plan struct {
 	spec  extract.TableSpec
 	last  token
 	next  token
+	rows  int64 // that were written
 }
 
 // all writes every month anew.
@@ -108,7 +109,7 @@ func (p *plan) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, month := range months {
+	for _, month := range months {
 		file, err := p.stage.month(ctx, p.table, month)
 		if err != nil {
 			return err
@@ -116,7 +117,6 @@ func (p *plan) all(ctx context.Context) error {
 		if err := p.write(ctx, month, selectFile(p.table, file)); err != nil {
 			return err
 		}
-		p.w.Progress(int64(i+1), 0, int64(len(months)))
 	}
 	return p.done(ctx)
 }
@@ -216,6 +216,8 @@ func (p *plan) write(ctx context.Context, month, query string) error {
 	n, err := p.w.WritePart(ctx, query+" ORDER BY "+orderBy(p.table), p.table.width)
 	if n > 0 {
 		p.next.Months = append(p.next.Months, month)
+		p.rows += n
+		p.w.Progress(p.rows, 0, 0)
 	}
 	return err
 }

@@ -220,9 +220,8 @@ func (f *feed) runReconcile(ctx context.Context, t *task, force, dry bool) error
 	if err := f.confirmGone(ctx, client, t, &d); err != nil {
 		return err
 	}
-	f.fold.wake()
 	tell("%d of %d differences were healed", d.report.GetHealed(), total)
-	return nil
+	return f.fold.settle(ctx)
 }
 
 // confirmGone asks Jira for each issue that a complete enumeration did not show. One that it does not
