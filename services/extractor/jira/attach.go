@@ -137,7 +137,6 @@ func (s *site) noteFiles(ctx context.Context, tx *store.Tx, issue int64, r rows.
 			return fault.Wrap(err, fault.Unavailable, "the content of a deleted attachment cannot be removed")
 		}
 	}
-	signal(s.keeper.changed)
 	return nil
 }
 

@@ -46,10 +46,21 @@ func newFolder(s *site, run extract.FeedRun) *folder {
 }
 
 // wake tells that the store changed.
-func (f *folder) wake() { signal(f.changed) }
+func (f *folder) wake() {
+	f.wakeKeeper()
+	signal(f.changed)
+}
+
+// wakeKeeper tells that issues may have other attachments.
+func (f *folder) wakeKeeper() {
+	if f.site.keeper != nil {
+		signal(f.site.keeper.changed)
+	}
+}
 
 // wakeWithin tells that the store changed in a way that can wait for so long.
 func (f *folder) wakeWithin(d time.Duration) {
+	f.wakeKeeper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.later == nil {

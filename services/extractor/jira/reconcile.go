@@ -30,6 +30,9 @@ func (f *feed) reconcile(q *agnesv1.JiraTaskRequest, reason string) (*agnesv1.Ji
 		if err := f.runReconcile(ctx, t, q.GetForce(), q.GetDryRun()); err != nil {
 			return err
 		}
+		if err := f.fold.settle(ctx); err != nil {
+			return err
+		}
 		return f.succeeded(ctx, taskReconcile)
 	})
 }
@@ -221,7 +224,8 @@ func (f *feed) runReconcile(ctx context.Context, t *task, force, dry bool) error
 		return err
 	}
 	tell("%d of %d differences were healed", d.report.GetHealed(), total)
-	return f.fold.settle(ctx)
+	f.fold.wake()
+	return nil
 }
 
 // confirmGone asks Jira for each issue that a complete enumeration did not show. One that it does not
