@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
@@ -227,6 +228,15 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	if err := CheckRead("EXPLAIN PIVOT a ON b"); !strings.Contains(fault.Message(err), "IN (") {
 		t.Errorf("a PIVOT without values: %v", err)
+	}
+	began := time.Now()
+	for _, sql := range []string{"SELECT 1 " + strings.Repeat("+", 5000) + " 1", "SELECT 1 " + strings.Repeat("-+", 5000) + "1", "SELECT 1 " + strings.Repeat("/*", 50_000), "FROM query('SELECT " + strings.Repeat("+", 5000) + "1')"} {
+		if err := CheckRead(sql); !fault.Is(err, fault.Invalid) || time.Since(began) > 3*time.Second {
+			t.Errorf("%.20s after %v: %v", sql, time.Since(began), err)
+		}
+	}
+	if err := CheckRead("SELECT 1 /*" + strings.Repeat("*+-", 200) + "*/ + - - + 1 -- " + strings.Repeat("+", 200) + "\n, '" + strings.Repeat("=", 200) + "'"); err != nil {
+		t.Error(err)
 	}
 	for _, b := range bounds {
 		word := " " + strings.ToLower(b.words[0]) + " "

@@ -47,7 +47,9 @@ heavy: SELECT {{repeat:50:list_transform([1], x -> }}1{{repeat:50:)}}
 heavy: SELECT '{}'::JSON{{repeat:300: -> 'a'}}
 heavy: FROM {{repeat:50:(SUMMARIZE FROM }}(SELECT 1){{repeat:50:)}}
 heavy: SELECT 1 FROM orders{{repeat:300:, orders}}
-heavy: SELECT 1 {{repeat:150000:+}} 1
+bomb: SELECT 1 {{repeat:150000:+}} 1
+bomb: SELECT 1 {{repeat:100000:-+}} 1
+bomb: SELECT 1 {{repeat:100000:/*}}
 heavy: SELECT {{repeat:400000:?,}}?
 heavy: SELECT NULL::{{repeat:50:MAP(INT, }}INT{{repeat:50:)}}
 heavy: SELECT {{repeat:30000:*,}}* FROM orders
