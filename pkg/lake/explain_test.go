@@ -28,7 +28,7 @@ func TestPlansTellNoFilesBesideTextsOfAnyWidth(t *testing.T) {
 	if _, err := ask(t, s, "EXPLAIN ANALYZE SELECT * FROM a WHERE name <> "+long); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("the plan of a long statement took %v", took)
 	}
 	for _, text := range []string{"x", "日本", "e\u0301", "👩\u200d👩\u200d👧", "\x7f", "\u200b", "ｱ", "│", "└─┘", "\n", "Filename(s): "} {

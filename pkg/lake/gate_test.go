@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
@@ -229,10 +228,12 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	if err := CheckRead("EXPLAIN PIVOT a ON b"); !strings.Contains(fault.Message(err), "IN (") {
 		t.Errorf("a PIVOT without values: %v", err)
 	}
-	began := time.Now()
-	for _, sql := range []string{"SELECT 1 " + strings.Repeat("+", 5000) + " 1", "SELECT 1 " + strings.Repeat("-+", 5000) + "1", "SELECT 1 " + strings.Repeat("/*", 50_000), "FROM query('SELECT " + strings.Repeat("+", 5000) + "1')"} {
-		if err := CheckRead(sql); !fault.Is(err, fault.Invalid) || time.Since(began) > 3*time.Second {
-			t.Errorf("%.20s after %v: %v", sql, time.Since(began), err)
+	for sql, want := range map[string]string{ // DuckDB would take minutes to say so
+		"SELECT 1 " + strings.Repeat("+", 5000) + " 1": "64 characters", "SELECT 1 " + strings.Repeat("-+", 5000) + "1": "64 characters",
+		"SELECT 1 " + strings.Repeat("/*", 50_000): "does not end", "FROM query('SELECT " + strings.Repeat("+", 5000) + "1')": "64 characters",
+	} {
+		if err := CheckRead(sql); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) {
+			t.Errorf("%.20s: %v", sql, err)
 		}
 	}
 	if err := CheckRead("SELECT 1 /*" + strings.Repeat("*+-", 200) + "*/ + - - + 1 -- " + strings.Repeat("+", 200) + "\n, '" + strings.Repeat("=", 200) + "'"); err != nil {
