@@ -117,6 +117,7 @@ func (f *feed) runBackfill(ctx context.Context, t *task, state backfillState, dr
 			t.add(len(part), 0, 0)
 		}
 	} else {
+		t.expect(ctx, client, state.JQL)
 		err = client.SearchFrom(ctx, state.JQL, []string{"key", "updated"}, state.Next, func(p cloud.Page) error {
 			refs, err := f.news(ctx, p.Hits, state.Force)
 			if err != nil {
@@ -130,11 +131,29 @@ func (f *feed) runBackfill(ctx context.Context, t *task, state backfillState, dr
 			return err
 		}
 	}
+	t.counted()
 	if dry {
 		t.update(func(s *agnesv1.JiraTask) { s.Message = "a dry run: so many would be fetched as changed tells" })
 		return nil
 	}
 	return f.store.Write(ctx, func(tx *store.Tx) error { return tx.SetCursor(ctx, backfillCursor, "") })
+}
+
+// countPatience is how long a task waits for the number of its issues.
+const countPatience = 10 * time.Second
+
+// expect tells how many issues there are, where Jira says so: for people, and the task goes on without.
+func (t *task) expect(ctx context.Context, client *cloud.Client, jql string) {
+	ctx, cancel := context.WithTimeout(ctx, countPatience)
+	defer cancel()
+	if total, err := client.Count(ctx, jql); err == nil {
+		t.update(func(s *agnesv1.JiraTask) { s.Total = max(total, s.GetDone()) })
+	}
+}
+
+// counted tells that all issues were seen: their number is known now.
+func (t *task) counted() {
+	t.update(func(s *agnesv1.JiraTask) { s.Total = s.GetDone() })
 }
 
 // news are those of the issues that are not kept, or in an older state, or not completely.

@@ -57,6 +57,7 @@ type enumeration struct {
 func (f *feed) enumerate(ctx context.Context, client *cloud.Client, t *task) (enumeration, error) {
 	e := enumeration{issues: map[int64]known{}, sprints: map[string]json.RawMessage{}, began: f.now()}
 	field := f.fields.SprintField()
+	t.expect(ctx, client, f.everything())
 	err := client.Search(ctx, f.everything(), []string{"key", "updated", field}, func(p cloud.Page) error {
 		for _, h := range p.Hits {
 			id, err := strconv.ParseInt(h.ID, 10, 64)
@@ -68,6 +69,9 @@ func (f *feed) enumerate(ctx context.Context, client *cloud.Client, t *task) (en
 		t.add(len(p.Hits), 0, 0)
 		return nil
 	})
+	if err == nil {
+		t.counted()
+	}
 	return e, err
 }
 

@@ -23,6 +23,7 @@ const (
 	RouteChangelog      = "changelog"
 	RouteRemoteLinks    = "remotelink"
 	RouteSearch         = "search/jql"
+	RouteCount          = "search/approximate-count"
 	RouteBulkFetch      = "issue/bulkfetch"
 	RouteFields         = "field"
 	RouteMyself         = "myself"

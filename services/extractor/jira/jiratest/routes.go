@@ -71,6 +71,7 @@ func (s *Site) routes() http.Handler {
 	add("POST "+rest+"/issue/bulkfetch", RouteBulkFetch, s.bulkFetch)
 	add("POST "+rest+"/search/jql", RouteSearch, s.search)
 	add("GET "+rest+"/search/jql", RouteSearch, s.search)
+	add("POST "+rest+"/search/approximate-count", RouteCount, s.count)
 	add("GET "+rest+"/field", RouteFields, s.getFields)
 	add("GET "+rest+"/myself", RouteMyself, s.getMyself)
 	add("GET "+rest+"/serverInfo", RouteServerInfo, s.getServerInfo)

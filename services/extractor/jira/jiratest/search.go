@@ -85,6 +85,30 @@ func (s *Site) search(w http.ResponseWriter, r *http.Request, who account) {
 	answer(w, http.StatusOK, b)
 }
 
+// count tells how many issues a JQL finds. Jira gives an estimate; here it is the number.
+func (s *Site) count(w http.ResponseWriter, r *http.Request, who account) {
+	var ask struct {
+		JQL string `json:"jql"`
+	}
+	if json.NewDecoder(r.Body).Decode(&ask) != nil {
+		refusal(w, http.StatusBadRequest, "Invalid request payload. Refer to the REST API documentation and try again.")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, problem := s.enumerate(ask.JQL, "", who)
+	if problem != "" {
+		refusal(w, http.StatusBadRequest, "%s", problem)
+		return
+	}
+	var b buf
+	b.open('{')
+	b.key("count")
+	b.num(int64(len(e.ids)))
+	b.close('}')
+	answer(w, http.StatusOK, b)
+}
+
 // found renders an issue of a page.
 func (s *Site) found(b *buf, id int64, v view) {
 	if v.bare() && !v.changelog {

@@ -61,6 +61,22 @@ func (c *Client) SearchFrom(ctx context.Context, jql string, fields []string, fr
 	}
 }
 
+// Count tells about how many issues a JQL finds: Jira's index gives an estimate, and is late by seconds.
+func (c *Client) Count(ctx context.Context, jql string) (int64, error) {
+	var a struct {
+		Count *int64 `json:"count"`
+	}
+	body := map[string]string{"jql": jql}
+	err := c.do(ctx, call{route: "count", what: "count issues", method: http.MethodPost, path: []string{"rest/api/3/search/approximate-count"}, body: body}, &a)
+	if err == nil && (a.Count == nil || *a.Count < 0) {
+		err = fault.Wrap(errNonsense, fault.Unavailable, "Jira's answer cannot be read")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return *a.Count, nil
+}
+
 // enumeration is a search under way.
 type enumeration struct {
 	c        *Client

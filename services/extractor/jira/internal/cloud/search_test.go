@@ -30,6 +30,22 @@ func gather(ctx context.Context, c *cloud.Client, jql string, fields []string, e
 	return keys, err
 }
 
+func TestCountTellsHowManyIssuesASearchFinds(t *testing.T) {
+	t.Parallel()
+	s, c := start(t, jiratest.Config{})
+	s.Populate(120, 2, 3)
+	if n, err := c.Count(t.Context(), "project in (SUP, OPS, DEV) ORDER BY created ASC"); err != nil || n != 120 {
+		t.Errorf("%d: %v", n, err)
+	}
+	if _, err := c.Count(t.Context(), "ORDER BY created"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("without a restriction: %v", err)
+	}
+	s.Fail(jiratest.Fault{Route: jiratest.RouteCount, Body: `{}`})
+	if n, err := c.Count(t.Context(), "project = SUP"); !fault.Is(err, fault.Unavailable) || n != 0 {
+		t.Errorf("nonsense: %d, %v", n, err)
+	}
+}
+
 func TestSearchGivesEachIssueOnce(t *testing.T) {
 	t.Parallel()
 	s, c := start(t, jiratest.Config{})
