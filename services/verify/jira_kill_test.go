@@ -18,13 +18,13 @@ import (
 	"github.com/agnes-platform/agnes/services/extractor/jira/jiratest"
 )
 
-// jiraRounds is how many kills TestJiraSurvivesKills makes: JIRA_KILL_ROUNDS, or as many as do not hold
-// make verify up.
+// jiraRounds is how many kills TestJiraSurvivesKills makes: JIRA_KILL_ROUNDS, or 200, which take about three
+// minutes.
 func jiraRounds(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("JIRA_KILL_ROUNDS")
 	if text == "" {
-		return 60
+		return 200
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
