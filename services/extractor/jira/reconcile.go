@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
@@ -200,7 +201,9 @@ func (f *feed) runReconcile(ctx context.Context, t *task, force, dry bool) error
 	total := len(d.missing) + len(d.stale) + len(d.gone)
 	d.report.AboveThreshold = total > f.HealUpTo && !force
 	tell := func(format string, args ...any) {
-		t.update(func(s *agnesv1.JiraTask) { s.Differences, s.Message = d.report, fmt.Sprintf(format, args...) })
+		t.update(func(s *agnesv1.JiraTask) {
+			s.Differences, s.Message = proto.CloneOf(d.report), fmt.Sprintf(format, args...)
+		})
 	}
 	switch {
 	case total == 0:
