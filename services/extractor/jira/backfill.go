@@ -3,6 +3,7 @@ package jira
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,8 @@ type backfillState struct {
 	Next   string    `json:"next,omitempty"` // page of the search
 	Done   int64     `json:"done"`
 	Begun  time.Time `json:"begun"`
+	// Stopped tells that somebody stopped it: it goes on when somebody asks for it, and not by itself.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 const backfillCursor = "backfill"
@@ -72,6 +75,7 @@ func (f *feed) backfill(ctx context.Context, q *agnesv1.JiraTaskRequest, reason 
 	}
 	if found && !q.GetRestart() && stopped.JQL == asked.JQL && slices.Equal(stopped.Issues, asked.Issues) && stopped.Force == asked.Force {
 		asked, reason = stopped, reasonResume
+		asked.Stopped = false
 	}
 	return f.tasks.start(taskBackfill, reason, func(ctx context.Context, t *task) error {
 		t.update(func(s *agnesv1.JiraTask) {
@@ -81,6 +85,9 @@ func (f *feed) backfill(ctx context.Context, q *agnesv1.JiraTaskRequest, reason 
 			}
 		})
 		if err := f.runBackfill(ctx, t, asked, q.GetDryRun()); err != nil {
+			if ctx.Err() != nil && f.tasks.life.Err() == nil {
+				err = errors.Join(err, f.noteStopped(context.WithoutCancel(ctx)))
+			}
 			return err
 		}
 		t.update(func(s *agnesv1.JiraTask) { s.Message = cmp.Or(s.GetMessage(), "publishing") })
@@ -88,6 +95,17 @@ func (f *feed) backfill(ctx context.Context, q *agnesv1.JiraTaskRequest, reason 
 		t.update(func(s *agnesv1.JiraTask) { s.Message = strings.TrimPrefix(s.GetMessage(), "publishing") })
 		return err
 	})
+}
+
+// noteStopped remembers that a backfill was stopped by somebody, and not by the end of the service.
+func (f *feed) noteStopped(ctx context.Context) error {
+	var stopped backfillState
+	found, err := f.loadCursor(ctx, backfillCursor, &stopped)
+	if err != nil || !found {
+		return err
+	}
+	stopped.Stopped = true
+	return f.store.Write(ctx, func(tx *store.Tx) error { return saveCursor(ctx, tx, backfillCursor, stopped) })
 }
 
 func (f *feed) runBackfill(ctx context.Context, t *task, state backfillState, dry bool) error {
@@ -253,7 +271,7 @@ func (f *feed) fetchAll(ctx context.Context, client *cloud.Client, refs []string
 func (f *feed) resume(ctx context.Context) error {
 	var stopped backfillState
 	found, err := f.loadCursor(ctx, backfillCursor, &stopped)
-	if err != nil || !found || f.client == nil {
+	if err != nil || !found || stopped.Stopped || f.client == nil {
 		return err
 	}
 	_, err = f.backfill(ctx, &agnesv1.JiraTaskRequest{Jql: jqlOf(stopped), Issues: stopped.Issues, Force: stopped.Force}, reasonResume)

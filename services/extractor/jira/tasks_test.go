@@ -120,6 +120,47 @@ func TestABackfillGoesOnWhereItWasStopped(t *testing.T) {
 	}
 }
 
+func TestABackfillThatSomebodyStoppedWaitsForSomebody(t *testing.T) {
+	t.Parallel()
+	site := jiratest.New(jiratest.Config{})
+	defer site.Close()
+	site.Populate(350, 3, 2)
+	h := newHouse(t, site)
+	h.start()
+	h.answers()
+	ask := func(q *agnesv1.JiraTaskRequest) {
+		t.Helper()
+		if _, err := event.Call(t.Context(), h.bus, event.JiraTask("jira"), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	site.Fail(jiratest.Fault{Route: jiratest.RouteSearch, Skip: 2, Status: http.StatusServiceUnavailable})
+	ask(&agnesv1.JiraTaskRequest{Name: "backfill"})
+	for deadline := time.Now().Add(patienceOfTests); h.status().GetIssues() < 150 && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	}
+	ask(&agnesv1.JiraTaskRequest{Name: "stop", Stop: "backfill"})
+	if got := h.ended("backfill"); got.GetState() != stateStopped {
+		t.Fatalf("stopped: %v", got)
+	}
+	h.end()
+	site.Mend()
+	h.start()
+	h.answers()
+	h.task(&agnesv1.JiraTaskRequest{Name: "reconcile", DryRun: true}) // by now one that goes on by itself would have begun
+	for _, task := range h.status().GetTasks() {
+		if task.GetName() == "backfill" {
+			t.Errorf("it goes on by itself: %v", task)
+		}
+	}
+	site.ResetCalls()
+	if got := h.task(&agnesv1.JiraTaskRequest{Name: "backfill"}); got.GetState() != stateDone || got.GetReason() != reasonResume || got.GetDone() != 350 {
+		t.Errorf("asked for again: %v", got)
+	}
+	if calls := site.Calls()[jiratest.RouteBulkFetch]; calls == 0 || calls > 4 {
+		t.Errorf("%d calls for what was left", calls)
+	}
+}
+
 func TestReconciliationHealsWhatWebhooksDidNotTell(t *testing.T) {
 	t.Parallel()
 	site := jiratest.New(jiratest.Config{})
