@@ -15,6 +15,10 @@ import (
 // unfit, as an administrator and as an analyst: no answer is a server's failure, and every answer is
 // one that the document describes. What would end the session that the requests carry is left out here
 // and tested by itself.
+// interpreterCrash is a defect of CPython, which loses count of its own recursion between threads. It says
+// nothing of what is tested.
+const interpreterCrash = "SystemError: AST constructor recursion depth mismatch"
+
 func TestTheDocumentHoldsUnderSchemathesis(t *testing.T) {
 	python := tool(t, "python/bin/python")
 	schemathesis := filepath.Join(filepath.Dir(python), "schemathesis")
@@ -32,11 +36,18 @@ func TestTheDocumentHoldsUnderSchemathesis(t *testing.T) {
 			email := "fuzz-" + role + "@example.com"
 			admin.json(http.MethodPost, "/api/users", map[string]string{"email": email, "role": role, "password": "a password for tests"}, http.StatusCreated, nil)
 			token := s.signIn(email, "a password for tests").token
-			out, err := exec.CommandContext(t.Context(), schemathesis, "--no-color", "run", s.url("/openapi.json"),
-				"-H", "Authorization: Bearer "+token, "--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "7", "-w", "2",
-				"--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,ignored_auth",
-				"--exclude-operation-id-regex", "^(logout|logoutEverywhere|logoutAll|refreshSession|refresh|endUserSessions|logoutUser)$",
-				"--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all").CombinedOutput()
+			fuzz := func() ([]byte, error) {
+				return exec.CommandContext(t.Context(), schemathesis, "--no-color", "run", s.url("/openapi.json"),
+					"-H", "Authorization: Bearer "+token, "--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "7", "-w", "2",
+					"--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,ignored_auth",
+					"--exclude-operation-id-regex", "^(logout|logoutEverywhere|logoutAll|refreshSession|refresh|endUserSessions|logoutUser)$",
+					"--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all").CombinedOutput()
+			}
+			out, err := fuzz()
+			if err != nil && strings.Contains(string(out), interpreterCrash) && !strings.Contains(string(out), "= FAILURES =") {
+				t.Log("the interpreter of schemathesis crashed; once more")
+				out, err = fuzz()
+			}
 			text := string(out)
 			if at := strings.Index(text, "= FAILURES ="); at >= 0 {
 				text = text[at:]
