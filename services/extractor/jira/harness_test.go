@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patienceOfTests = 30 * time.Second
+const patienceOfTests = 3 * time.Minute
 
 // registry is the part of the api that the runtime asks.
 type registry struct {
