@@ -279,6 +279,6 @@ func FuzzOneStatement(f *testing.F) {
 		if err != nil || again != s {
 			t.Errorf("%q became %+v and then %+v, %v", text, s, again, err)
 		}
-		_ = Mentions(text, []string{"a"})
+		_ = Mentioned(text, []string{"a"})
 	})
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
@@ -29,6 +31,23 @@ type View struct {
 	// statements that ask what there is. Whoever reads the view gets an error that IsDeferred knows.
 	// It needs Columns and means nothing without them.
 	Deferred bool
+	// Forms leaves out the aliases or the qualified name where a session needs one of them alone;
+	// zero means both.
+	Forms Forms
+}
+
+// names are those under which the view is made, quoted.
+func (v View) names() []string {
+	var names []string
+	if v.Forms == 0 || v.Forms&FormQualified != 0 {
+		names = append(names, QuoteName(v.Schema, v.Name))
+	}
+	if v.Forms == 0 || v.Forms&FormBare != 0 {
+		for _, a := range v.Aliases {
+			names = append(names, QuoteName("main", a))
+		}
+	}
+	return names
 }
 
 // deferred tells whether the view is made without its files.
@@ -67,6 +86,7 @@ type SessionOptions struct {
 // gate's work, and that nobody could is the file system's, where the serving user may not write.
 type Session struct {
 	instance *instance
+	threads  int
 	problems map[string]error
 }
 
@@ -87,7 +107,11 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 // takes the time of opening is done before it is known for whom. Nothing of a user may reach it before
 // Show.
 func OpenBlank(o SessionOptions) (*Session, error) {
-	limits := Options{MemoryBytes: o.MemoryBytes, Threads: o.Threads, TempDir: o.TempDir, TempBytes: o.TempBytes}
+	if o.Threads <= 0 {
+		o.Threads = runtime.NumCPU()
+	}
+	// Views are made by one thread: waking others takes longer than what they could take off it.
+	limits := Options{MemoryBytes: o.MemoryBytes, Threads: 1, TempDir: o.TempDir, TempBytes: o.TempBytes}
 	setup, err := limits.statements()
 	if err != nil {
 		return nil, err
@@ -102,7 +126,7 @@ func OpenBlank(o SessionOptions) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	return &Session{instance: i, problems: make(map[string]error)}, nil
+	return &Session{instance: i, threads: o.Threads, problems: make(map[string]error)}, nil
 }
 
 // Show gives a blank session its views, as OpenSession does, and locks it. After an error the session
@@ -123,21 +147,11 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 	}
 	defer mapping.Disconnect(&conn)
 	defer interruptOn(ctx, conn)()
+	if err := s.make(ctx, conn, views); err != nil {
+		return err
+	}
 	var files []string
-	schemas := make(map[string]bool)
 	for _, v := range views {
-		if folded := strings.ToLower(v.Schema); !schemas[folded] {
-			schemas[folded] = true
-			if err := execute(conn, "CREATE SCHEMA IF NOT EXISTS "+QuoteIdent(v.Schema)); err != nil {
-				return err
-			}
-		}
-		if err := s.add(conn, v); err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			s.problems[catalog.TableID(v.Schema, v.Name)] = err
-		}
 		if v.deferred() {
 			continue
 		}
@@ -148,14 +162,53 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 			}
 		}
 	}
-	lock := []string{
+	return execute(conn, strings.Join([]string{
+		"SET GLOBAL threads = " + strconv.Itoa(s.threads),
 		"SET GLOBAL allowed_paths = " + QuoteList(files),
 		"SET GLOBAL enable_external_access = false",
 		"SET GLOBAL lock_configuration = true",
+	}, ";\n"))
+}
+
+// make makes all views by one text in one transaction, which takes half of the time of one after the
+// other; that is what happens where one of them cannot be made.
+func (s *Session) make(ctx context.Context, conn mapping.Connection, views []View) error {
+	// No plan is worth its time here; this is a setting of the connection, which ends with it.
+	all := []string{"PRAGMA disable_optimizer", "BEGIN"}
+	schemas := make(map[string]bool)
+	for _, v := range views {
+		if folded := strings.ToLower(v.Schema); !schemas[folded] {
+			schemas[folded] = true
+			all = append(all, "CREATE SCHEMA IF NOT EXISTS "+QuoteIdent(v.Schema))
+		}
 	}
-	for _, statement := range lock {
+	made := len(all)
+	whole := true
+	for _, v := range views {
+		definition, err := v.definition()
+		whole = whole && err == nil
+		for _, name := range v.names() {
+			all = append(all, "CREATE VIEW "+name+" AS "+definition)
+		}
+	}
+	if whole && execute(conn, strings.Join(append(all, "COMMIT"), ";\n")) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	_ = execute(conn, "ROLLBACK") // where it began
+	for _, statement := range all[2:made] {
 		if err := execute(conn, statement); err != nil {
 			return err
+		}
+	}
+	for _, v := range views {
+		if err := s.add(conn, v); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			s.problems[catalog.TableID(v.Schema, v.Name)] = err
 		}
 	}
 	return nil
@@ -164,11 +217,7 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 // add makes one view and its aliases. Where that fails, the view is one that gives the error.
 func (s *Session) add(conn mapping.Connection, v View) error {
 	definition, failed := v.definition()
-	names := []string{QuoteName(v.Schema, v.Name)}
-	for _, a := range v.Aliases {
-		names = append(names, QuoteName("main", a))
-	}
-	for i, name := range names {
+	for i, name := range v.names() {
 		if failed == nil {
 			failed = execute(conn, "CREATE VIEW "+name+" AS "+definition)
 		}

@@ -378,28 +378,41 @@ func TestMentions(t *testing.T) {
 	t.Parallel()
 	names := []string{"orders", "Customers", "order items", "order", "salaries"}
 	for sql, want := range map[string]string{
-		"SELECT * FROM orders":                              "orders",
-		"select * from CRM.ORDERS o join customers":         "orders Customers",
-		`FROM "order items"`:                                "order items",
-		"FROM 'orders'":                                     "orders",
-		"FROM query('SELECT * FROM \"order items\" -- x')":  "order items",
-		"SELECT 1 -- salaries":                              "",
-		"SELECT $x$FROM salaries$x$":                        "salaries",
-		"SELECT x FROM t ORDER BY x DESC":                   "order",
-		"SHOW TABLES":                                       "orders Customers order items order salaries",
-		"DESC":                                              "orders Customers order items order salaries",
-		"SELECT * FROM duckdb_views()":                      "orders Customers order items order salaries",
-		"SELECT * FROM Information_Schema.tables":           "orders Customers order items order salaries",
-		"SELECT 'a b orders.x":                              "orders",
-		"FROM\u00a0orders":                                  "orders",
-		"FROM query('FROM ord' || ('ers'))":                 "orders",
-		"FROM query($$FROM o$$||'rd'/* x */||\"ers\")":      "orders",
-		"FROM query('FROM ord'\n'ers')":                     "orders",
-		`FROM query(E'FROM \x6frd\145rs\U00000020\n-- \'')`: "orders",
-		`FROM query_table(E'\u006frders')`:                  "orders",
-		"SELECT 'ord', 'ers'":                               "",
+		"SELECT * FROM orders":                              "orders1",
+		"select * from CRM.ORDERS o join customers":         "orders Customers3",
+		`FROM "order items"`:                                "order items1",
+		"FROM 'orders'":                                     "orders3",
+		"FROM query('SELECT * FROM \"order items\" -- x')":  "order items1",
+		"SELECT 1 -- salaries":                              "0",
+		"SELECT $x$FROM salaries$x$":                        "salaries1",
+		"SELECT x FROM t ORDER BY x DESC":                   "order1",
+		"DESCRIBE crm.orders":                               "orders2",
+		"DESCRIBE orders":                                   "orders1",
+		"SELECT show FROM orders":                           "orders1",
+		"FROM (DESCRIBE) d, orders":                         "*orders3",
+		"SHOW ALL TABLES":                                   "*3",
+		"FROM (SHOW TABLES), orders":                        "*orders3",
+		"FROM main.orders":                                  "orders3",
+		"FROM crm . /* x */ \"ORDERS\"":                     "orders2",
+		"SHOW TABLES":                                       "*1",
+		"DESC":                                              "*3",
+		"SELECT * FROM duckdb_views()":                      "*3",
+		"SELECT * FROM Information_Schema.tables":           "*3",
+		"SELECT 'a b orders.x":                              "orders1",
+		"FROM\u00a0orders":                                  "orders1",
+		"FROM query('FROM ord' || ('ers'))":                 "orders1",
+		"FROM query($$FROM o$$||'rd'/* x */||\"ers\")":      "orders1",
+		"FROM query('FROM ord'\n'ers')":                     "orders1",
+		`FROM query(E'FROM \x6frd\145rs\U00000020\n-- \'')`: "orders1",
+		`FROM query_table(E'\u006frders')`:                  "orders3",
+		"SELECT 'ord', 'ers'":                               "0",
 	} {
-		if got := strings.Join(Mentions(sql, names), " "); got != want {
+		m := Mentioned(sql, names)
+		got := strings.Join(m.Names, " ")
+		if m.Everything {
+			got = "*" + got
+		}
+		if got += fmt.Sprint(m.Forms); got != want {
 			t.Errorf("%s mentions %q, want %q", sql, got, want)
 		}
 	}
@@ -407,7 +420,7 @@ func TestMentions(t *testing.T) {
 	for range maxQueries - 1 {
 		deep = "FROM query(" + QuoteLiteral(deep) + ")"
 	}
-	if got := Mentions(deep, names); len(got) != 1 || CheckRead(deep) != nil {
+	if got := Mentioned(deep, names).Names; len(got) != 1 || CheckRead(deep) != nil {
 		t.Errorf("%s mentions %q, and is admitted: %v", deep, got, CheckRead(deep))
 	}
 	nested := strings.Repeat("'x' || ", 10_000) + "'orders'"
@@ -415,7 +428,7 @@ func TestMentions(t *testing.T) {
 		nested = "'y' || " + QuoteLiteral(nested) + " || 'z'"
 	}
 	began := time.Now()
-	if got := Mentions(nested, names); time.Since(began) > 30*time.Second {
+	if got := Mentioned(nested, names).Names; time.Since(began) > 30*time.Second {
 		t.Errorf("%v after %v", got, time.Since(began))
 	}
 	t.Logf("%d bytes took %v", len(nested), time.Since(began))

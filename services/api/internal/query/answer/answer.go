@@ -6,10 +6,14 @@ package answer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
@@ -33,8 +37,57 @@ type Runner struct{ sessions *sessions }
 // New returns a runner without open sessions.
 func New(cfg Config) *Runner { return &Runner{sessions: newSessions(cfg)} }
 
-// Warm opens what the first session needs before it is known what that shows.
-func (r *Runner) Warm() error { return r.sessions.warm() }
+// Warm does what the first statement would wait for before it is known what that is: it opens a session
+// that shows nothing yet, and where it may write, has a statement of its own answered by one that is
+// closed again, so that the code of DuckDB for it is in memory.
+func (r *Runner) Warm(ctx context.Context) error {
+	if err := r.practise(ctx); err != nil {
+		return fmt.Errorf("practise: %w", err)
+	}
+	return r.Prepare()
+}
+
+// Prepare opens a session that shows nothing yet for whoever needs one next, where none waits.
+func (r *Runner) Prepare() error { return r.sessions.prepare() }
+
+// practise answers a statement over a table of its own.
+func (r *Runner) practise(ctx context.Context) error {
+	if r.sessions.cfg.Dir == "" {
+		return nil
+	}
+	dir := filepath.Join(r.sessions.cfg.Dir, "practice")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	part := filepath.Join(dir, "part.parquet")
+	db, err := lake.Open(ctx, lake.Options{Threads: 1})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.ExecContext(ctx, "COPY (SELECT 1 AS id, 'a' AS name, 1.5::DOUBLE AS amount, DATE '2026-01-01' AS day) TO "+lake.QuoteLiteral(part)); err != nil {
+		return lake.Scrub(err)
+	}
+	cfg := r.sessions.cfg
+	cfg.Dir = dir
+	other := New(cfg)
+	defer other.Close()
+	scope := NewScope("practice", []lake.View{{
+		Schema: "practice", Name: "rows", Aliases: []string{"rows"}, Files: []string{part}, Columns: []catalog.Column{
+			{Name: "id", Type: "INTEGER"}, {Name: "name", Type: "VARCHAR"}, {Name: "amount", Type: "DOUBLE"}, {Name: "day", Type: "DATE"},
+		},
+	}})
+	for _, sql := range []string{
+		"SHOW TABLES",
+		"SELECT r.name, r.day, count(*) AS n, sum(r.amount) FROM practice.rows r JOIN rows s USING (id) WHERE id > 0 GROUP BY ALL ORDER BY n DESC LIMIT 10",
+	} {
+		if _, err := other.Run(ctx, scope, Job{SQL: sql, MediaType: TypeJSON}, func([]byte) error { return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Close closes the sessions. Statements that still run end by themselves.
 func (r *Runner) Close() { r.sessions.close() }
@@ -79,10 +132,10 @@ func (r *Runner) Run(ctx context.Context, scope *Scope, job Job, write func([]by
 	chosen := scope.selects(job.SQL)
 	partial := len(chosen.bound) < len(scope.views)
 	err := run.answer(ctx, chosen)
-	if partial && !chosen.deferred && !run.out.started && isUnknownName(err) {
+	if (partial && !chosen.deferred || chosen.forms != lake.AllForms) && !run.out.started && isUnknownName(err) {
 		// The statement put a name together by itself, or asks for one that nobody has: look again
 		// with every name, which also knows better what was meant.
-		chosen.deferred = true
+		chosen.deferred, chosen.forms = true, lake.AllForms
 		err = run.answer(ctx, chosen)
 	}
 	if partial && !run.out.started && lake.IsDeferred(err) {

@@ -56,11 +56,12 @@ func ViewOf(dataDir, source string, t catalog.Table, aliases []string) lake.View
 // Views are all that the scope holds. The slice must not be changed.
 func (s *Scope) Views() []lake.View { return s.views }
 
-// selection is which views a session shows: those by their place are bound to their files; the others
-// are left out, or shown deferred.
+// selection is which views a session shows, and by which of their names: those by their place are bound
+// to their files; the others are left out, or shown deferred.
 type selection struct {
 	bound    []int // sorted
 	deferred bool
+	forms    lake.Forms
 }
 
 // everything binds every view.
@@ -69,48 +70,51 @@ func (s *Scope) everything() selection {
 	for i := range all {
 		all[i] = i
 	}
-	return selection{bound: all}
+	return selection{bound: all, forms: lake.AllForms}
 }
 
 // selects tells what a statement may need: the views that it mentions, and the names of the others
 // where it asks what there is.
 func (s *Scope) selects(sql string) selection {
-	names, everything := lake.Mentioned(sql, s.names)
+	mention := lake.Mentioned(sql, s.names)
 	var at []int
-	for _, name := range names {
+	for _, name := range mention.Names {
 		at = append(at, s.byName[name]...)
 	}
 	slices.Sort(at)
-	return selection{bound: slices.Compact(at), deferred: everything}
+	return selection{bound: slices.Compact(at), deferred: mention.Everything, forms: mention.Forms}
 }
 
 // show gives the views of a selection, for a session.
 func (s *Scope) show(chosen selection) []lake.View {
-	if !chosen.deferred {
-		views := make([]lake.View, len(chosen.bound))
-		for i, at := range chosen.bound {
-			views[i] = s.views[at]
+	var views []lake.View
+	if chosen.deferred {
+		views = slices.Clone(s.views)
+	} else {
+		for _, at := range chosen.bound {
+			views = append(views, s.views[at])
 		}
-		return views
 	}
-	views := slices.Clone(s.views)
 	for i := range views {
-		_, bound := slices.BinarySearch(chosen.bound, i)
-		views[i].Deferred = !bound
+		views[i].Forms = chosen.forms
+		if chosen.deferred {
+			_, bound := slices.BinarySearch(chosen.bound, i)
+			views[i].Deferred = !bound
+		}
 	}
 	return views
 }
 
 // key is equal for equal selections of one scope.
 func (s *Scope) key(chosen selection) string {
-	if len(chosen.bound) == len(s.views) {
+	if len(chosen.bound) == len(s.views) && chosen.forms == lake.AllForms {
 		return s.Fingerprint // all are bound: nothing is left to defer
 	}
 	h := sha256.New()
 	for _, at := range chosen.bound {
 		_, _ = fmt.Fprintln(h, at)
 	}
-	return fmt.Sprintf("%s %v %x", s.Fingerprint, chosen.deferred, h.Sum(nil))
+	return fmt.Sprintf("%s %v %d %x", s.Fingerprint, chosen.deferred, chosen.forms, h.Sum(nil))
 }
 
 // Tables are the qualified names of those that a statement mentions.

@@ -16,9 +16,10 @@ type sessions struct {
 
 	mu     sync.Mutex
 	open   map[string]*shared
-	made   int           // for the names of folders
+	made   int           // for the names of folders, as is
+	blanks int           // for those of the ones opened ahead
 	clock  int           // counts uses
-	blank  *lake.Session // for whoever comes first
+	blank  *lake.Session // for whoever comes next
 	closed bool
 }
 
@@ -75,23 +76,35 @@ func (s *sessions) take(ctx context.Context, scope *Scope, chosen selection) (se
 	return entry.session, done, nil
 }
 
-// warm opens a session ahead of the first who asks.
-func (s *sessions) warm() error {
-	blank, err := lake.OpenBlank(s.options(0))
+// prepare opens a session ahead of whoever asks next.
+func (s *sessions) prepare() error {
+	s.mu.Lock()
+	waits := s.blank != nil || s.closed
+	s.blanks++
+	number := s.blanks
+	s.mu.Unlock()
+	if waits {
+		return nil
+	}
+	blank, err := lake.OpenBlank(s.options("blank-" + strconv.Itoa(number)))
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.blank != nil || s.closed {
+		blank.Close()
+		return nil
+	}
 	s.blank = blank
 	return nil
 }
 
-// options of the session of that number.
-func (s *sessions) options(number int) lake.SessionOptions {
+// options of a session that spills into a folder of that name.
+func (s *sessions) options(folder string) lake.SessionOptions {
 	o := lake.SessionOptions{MemoryBytes: s.cfg.MemoryBytes, Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes}
 	if s.cfg.Dir != "" {
-		o.TempDir = filepath.Join(s.cfg.Dir, strconv.Itoa(number))
+		o.TempDir = filepath.Join(s.cfg.Dir, folder)
 	}
 	return o
 }
@@ -110,7 +123,7 @@ func (s *sessions) start(entry *shared, views []lake.View, number int) {
 			}
 			return
 		}
-		o := s.options(number)
+		o := s.options(strconv.Itoa(number))
 		o.Views = views
 		entry.session, entry.err = lake.OpenSession(context.Background(), o)
 	}()

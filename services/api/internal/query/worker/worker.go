@@ -95,7 +95,7 @@ func (s *server) begin() error {
 	report := confine(s.setup)
 	// Opening DuckDB takes longer than all else that the first statement waits for.
 	s.runner = answer.New(s.setup.Answer)
-	if err := s.runner.Warm(); err != nil {
+	if err := s.runner.Warm(context.Background()); err != nil {
 		return err
 	}
 	return writeJSON(s.out, frameReady, report)
@@ -150,7 +150,8 @@ func (s *server) stop(number uint64) {
 	}
 }
 
-// restAfter is how long a worker has nothing to do before it gives memory back.
+// restAfter is how long a worker has nothing to do before it gives memory back and gets ready for a
+// session over other tables.
 const restAfter = 500 * time.Millisecond
 
 // work does what comes, one after the other, until the other end is gone.
@@ -163,6 +164,9 @@ func (s *server) work() error {
 		}
 		select {
 		case <-rest:
+			if err := s.runner.Prepare(); err != nil {
+				return err
+			}
 			debug.FreeOSMemory()
 			rested = true
 		case w := <-s.jobs:
