@@ -68,6 +68,7 @@ func benches() []bench {
 		{"access/sessions", benchSessions},
 		{"access/door", benchDoor},
 		{"access/flood", benchFlood},
+		{"access/audit", benchAudit},
 		{"jira/live", benchJira},
 		{"jira/intake", benchJiraIntake},
 		{"jira/rest", benchJiraRest},
