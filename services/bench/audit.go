@@ -70,12 +70,13 @@ func benchAudit(ctx context.Context, w *workplace) ([]row, error) {
 		}
 		servers = append(servers, s)
 	}
-	const clients, turns, turn = 8, 12, 2 * time.Second
+	const clients, turns, turn = 8, 10, time.Second
 	const sql = "SELECT id % 10, count(*), sum(id) FROM files.million GROUP BY 1"
 	rates := make([][]float64, len(servers))
-	for range turns {
-		for i, s := range servers {
-			rate, err := s.throughput(ctx, sql, clients, turn)
+	for n := range 2 * turns {
+		for k := range servers {
+			i := (n + k) % len(servers) // each is the first as often
+			rate, err := servers[i].throughput(ctx, sql, clients, turn)
 			if err != nil {
 				return nil, err
 			}
@@ -86,7 +87,7 @@ func benchAudit(ctx context.Context, w *workplace) ([]row, error) {
 		slices.Sort(of)
 		return of[len(of)/2]
 	}
-	note := fmt.Sprintf("%d clients group 100,000 rows; median of %d turns of %v each; the other agnes is built without its record", clients, turns, turn)
+	note := fmt.Sprintf("%d clients group 100,000 rows; median of %d turns of %v each; the other agnes is built without its record", clients, 2*turns, turn)
 	return []row{atLeast("queries while each is recorded", "1/s", middle(rates[0]), middle(rates[1]), 0.95, note)}, nil
 }
 

@@ -359,7 +359,9 @@ func TestEntriesSurviveAnAbsentBusAndARestart(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range 50 {
 		wait.Go(func() {
-			if err := r.Record(t.Context(), &agnesv1.AuditRecorded{Action: "user.create", Resource: fmt.Sprint(i), RecordedAt: timestamppb.Now()}); err != nil {
+			// What is synced and what is not share writes.
+			m := &agnesv1.AuditRecorded{Action: []string{"user.create", "data.query"}[i%2], Resource: fmt.Sprint(i), RecordedAt: timestamppb.Now()}
+			if err := r.Record(t.Context(), m); err != nil {
 				t.Error(err)
 			}
 		})

@@ -32,6 +32,7 @@ type outbox struct {
 	pieces []piece // oldest first; the last may still be written to
 	held   int64   // bytes of all, and of what is being written
 	unsent int     // entries that were added since the last time that everything was forwarded
+	dirty  bool    // the last piece holds what was written and not synced
 
 	file *os.File // of whoever is busy; the last piece
 
@@ -41,7 +42,7 @@ type outbox struct {
 
 type piece struct {
 	number int
-	size   int64 // synced
+	size   int64 // of whole entries
 	open   bool
 }
 
@@ -49,6 +50,7 @@ type piece struct {
 type commit struct {
 	lines []byte
 	count int
+	sync  bool // before it is confirmed
 	err   error
 	done  chan struct{}
 	lead  chan struct{} // tells one of those who wait to write
@@ -83,8 +85,10 @@ func (o *outbox) path(number int) string {
 	return filepath.Join(o.dir, fmt.Sprintf("%08d.ndjson", number))
 }
 
-// add returns when the entry is on disk, and how many wait to be forwarded. fault.Busy where the outbox is full.
-func (o *outbox) add(entry []byte) (waiting int, err error) {
+// add returns when the entry is in the file, synced to disk where sync asks for it, and how many wait to be
+// forwarded. What is not synced outlives the process, and a power cut from when the bus has it or settle was
+// called. fault.Busy where the outbox is full.
+func (o *outbox) add(entry []byte, sync bool) (waiting int, err error) {
 	o.mu.Lock()
 	if o.held+int64(len(entry))+1 > o.most {
 		o.mu.Unlock()
@@ -97,6 +101,7 @@ func (o *outbox) add(entry []byte) (waiting int, err error) {
 	c := o.next
 	c.lines = append(append(c.lines, entry...), '\n')
 	c.count++
+	c.sync = c.sync || sync
 	leads := !o.busy
 	if leads {
 		o.busy, o.next = true, nil
@@ -121,7 +126,7 @@ func (o *outbox) waiting() int {
 
 // commit writes c and lets somebody of the next ones write.
 func (o *outbox) commit(c *commit) {
-	err := o.write(c.lines)
+	err := o.write(c.lines, c.sync)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err == nil {
@@ -139,24 +144,31 @@ func (o *outbox) commit(c *commit) {
 	o.next = nil
 }
 
-// write appends to the last piece and syncs it. A piece that could not be written is ended: what
-// stands torn or unsynced in it was never confirmed.
-func (o *outbox) write(lines []byte) error {
+// write appends to the last piece and syncs it where that is asked for or the piece is full. A piece that
+// could not be written is ended: what stands torn or unsynced in it was never confirmed.
+func (o *outbox) write(lines []byte, sync bool) error {
 	if o.file == nil {
 		if err := o.begin(); err != nil {
 			return err
 		}
 	}
 	n, err := o.file.Write(lines)
-	if err == nil {
-		err = o.file.Sync()
+	o.mu.Lock()
+	full := o.pieces[len(o.pieces)-1].size+int64(n) >= outboxPiece
+	o.dirty = o.dirty || !sync
+	o.mu.Unlock()
+	if synced := sync || full; synced && err == nil {
+		if err = o.file.Sync(); err == nil {
+			o.mu.Lock()
+			o.dirty = false // nobody else writes
+			o.mu.Unlock()
+		}
 	}
 	o.mu.Lock()
 	last := &o.pieces[len(o.pieces)-1]
 	if err == nil {
 		last.size += int64(n) // together with open: a piece that is ended is forwarded up to its size, and removed
 	}
-	full := last.size >= outboxPiece
 	if err != nil || full {
 		last.open = false
 	}
@@ -169,6 +181,32 @@ func (o *outbox) write(lines []byte) error {
 		}
 	}
 	return err
+}
+
+// settle syncs what was written without, for when the bus does not take it.
+func (o *outbox) settle() error {
+	o.mu.Lock()
+	if !o.dirty || len(o.pieces) == 0 {
+		o.mu.Unlock()
+		return nil
+	}
+	o.dirty = false // what is written from here on is dirty again
+	path := o.path(o.pieces[len(o.pieces)-1].number)
+	o.mu.Unlock()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0) // a sync is of the file, whoever wrote
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the bus has it
+	}
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		o.mu.Lock()
+		o.dirty = true
+		o.mu.Unlock()
+		return fmt.Errorf("sync the outbox of the record: %w", err)
+	}
+	return nil
 }
 
 func (o *outbox) begin() error {
@@ -290,7 +328,7 @@ func (o *outbox) close() error {
 	o.mu.Lock()
 	var err error
 	if o.file != nil {
-		err = o.file.Close()
+		err = errors.Join(o.file.Sync(), o.file.Close())
 		o.file = nil
 		o.pieces[len(o.pieces)-1].open = false
 	}
