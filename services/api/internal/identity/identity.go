@@ -33,7 +33,8 @@ type Config struct {
 	// SessionTTL is how long a session lasts; zero means 24 hours.
 	SessionTTL time.Duration
 	// CacheFor is for how long a credential that was found good is not looked up again. A change made
-	// by this process counts at once nevertheless. Zero means three seconds, negative never caches.
+	// by this process counts at once nevertheless, and no other one can open the state meanwhile. Zero
+	// means five minutes, negative never caches.
 	CacheFor time.Duration
 	// FlushEvery is how often last uses are written down; zero means 15 seconds.
 	FlushEvery time.Duration
@@ -155,7 +156,7 @@ func (c *Config) settle() error {
 		c.SessionMax = 30 * 24 * time.Hour
 	}
 	if c.CacheFor == 0 {
-		c.CacheFor = 3 * time.Second
+		c.CacheFor = 5 * time.Minute
 	}
 	if c.FlushEvery == 0 {
 		c.FlushEvery = 15 * time.Second

