@@ -37,11 +37,12 @@ type backlog struct {
 	mu      sync.Mutex
 	waiting map[string]bool
 	order   []string
+	later   map[string]time.Time // sources that are to be added, and when
 	more    chan struct{}
 }
 
 func newBacklog() *backlog {
-	return &backlog{waiting: make(map[string]bool), more: make(chan struct{}, 1)}
+	return &backlog{waiting: make(map[string]bool), later: make(map[string]time.Time), more: make(chan struct{}, 1)}
 }
 
 func (b *backlog) add(source string) {
@@ -60,23 +61,76 @@ func (b *backlog) add(source string) {
 	}
 }
 
+// addAt adds a source at a time.
+func (b *backlog) addAt(source string, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.later[source] = at
+}
+
+// take gives the source that waits for the longest time, and otherwise how long to wait for the next.
+func (b *backlog) take() (source string, wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.order) > 0 {
+		source, b.order = b.order[0], b.order[1:]
+		delete(b.waiting, source)
+		delete(b.later, source) // it is looked at now
+		return source, 0
+	}
+	wait = time.Hour
+	for later, at := range b.later {
+		left := time.Until(at)
+		if left <= 0 {
+			delete(b.later, later)
+			return later, 0
+		}
+		wait = min(wait, left)
+	}
+	return "", wait
+}
+
 // next waits for a source; ok is false when ctx ended.
 func (b *backlog) next(ctx context.Context) (source string, ok bool) {
 	for {
-		b.mu.Lock()
-		if len(b.order) > 0 {
-			source, b.order = b.order[0], b.order[1:]
-			delete(b.waiting, source)
-			b.mu.Unlock()
+		source, wait := b.take()
+		if source != "" {
 			return source, ctx.Err() == nil
 		}
-		b.mu.Unlock()
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return "", false
 		case <-b.more:
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
+}
+
+// A table that keeps changing is profiled now and then: no sooner after its last profile than profileRest,
+// and than what makes profiles of it a fiftieth of one core.
+const (
+	profileRest  = time.Minute
+	profileShare = 50
+)
+
+// rests says until when tables are left alone. It is of one goroutine.
+type rests map[string]time.Time
+
+func (r rests) begin(table string, took time.Duration) {
+	r[table] = time.Now().Add(max(profileRest, profileShare*took))
+}
+
+// over tells whether a table may be profiled, and otherwise how long it rests yet.
+func (r rests) over(table string) (left time.Duration, yes bool) {
+	left = time.Until(r[table])
+	if left > 0 {
+		return left, false
+	}
+	delete(r, table)
+	return 0, true
 }
 
 // profileLoop profiles what changed, one table at a time. What was published while nobody profiled
@@ -90,32 +144,45 @@ func (r *runner) profileLoop(ctx context.Context) {
 			r.profiles.add(s.Name)
 		}
 	}
+	resting := rests{}
 	for {
 		source, ok := r.profiles.next(ctx)
 		if !ok {
 			return
 		}
-		if err := r.profileSource(ctx, source); err != nil && ctx.Err() == nil {
+		again, err := r.profileSource(ctx, source, resting)
+		if err != nil && ctx.Err() == nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Str(service.FieldSource, source).Msg("cannot profile a source")
+		}
+		if again > 0 {
+			r.profiles.addAt(source, time.Now().Add(again))
 		}
 	}
 }
 
 // profileSource profiles the local tables of a source that have no profile of their present content.
-func (r *runner) profileSource(ctx context.Context, source string) error {
+// Where some of them rest, it says when to come back.
+func (r *runner) profileSource(ctx context.Context, source string, resting rests) (again time.Duration, err error) {
 	s, err := catalog.LoadSource(r.o.dataDir, source)
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.RemoveAll(r.o.profilesDir(source))
+		return 0, os.RemoveAll(r.o.profilesDir(source))
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var registry map[string]*agnesv1.RegisteredTable
 	for _, t := range s.Tables {
 		if err := ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 		if t.QueryMode == catalog.ModeRemote || r.o.profiled(source, t) {
+			continue
+		}
+		id := catalog.TableID(source, t.Name)
+		if left, yes := resting.over(id); !yes {
+			if again == 0 || left < again {
+				again = left
+			}
 			continue
 		}
 		if registry == nil {
@@ -124,12 +191,15 @@ func (r *runner) profileSource(ctx context.Context, source string) error {
 		if row, ok := registry[t.Name]; ok && !row.GetProfileAfterSync() {
 			continue
 		}
-		if err := r.profileTable(ctx, source, t, registry[t.Name]); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		err := r.profileTable(ctx, source, t, registry[t.Name])
+		resting.begin(id, time.Since(began))
+		if err != nil && ctx.Err() == nil {
 			r.o.metrics.profiles.WithLabelValues("failed").Inc()
 			zerolog.Ctx(ctx).Warn().Err(err).Str(service.FieldSource, source).Str(service.FieldTable, t.Name).Msg("cannot profile a table")
 		}
 	}
-	return nil
+	return again, nil
 }
 
 // registry is what the api knows of the tables of a source, by name. Without an answer profiles are
