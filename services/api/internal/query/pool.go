@@ -22,7 +22,7 @@ import (
 	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
 )
 
-// pool keeps processes that run queries. A process has one scope for its life, so that the kernel can
+// pool keeps processes that run queries. A process has one place for its life, so that the kernel can
 // hold it to that; a few wait without one, started ahead. The queue bounds how many are busy, the pool
 // how many wait: the one that was unused for the longest time goes first.
 type pool struct {
@@ -40,7 +40,7 @@ type pool struct {
 	known     worker.Report
 	idle      []idler // the one used last is the last
 	busy      map[*worker.Process]bool
-	starting  int  // without a scope, for whoever comes next
+	starting  int  // without a place, for whoever comes next
 	failing   bool // the last that was started ahead did not start
 	made      int  // for the names of folders
 	kills     map[string]int64
@@ -200,38 +200,44 @@ func notStarted(err error) error {
 
 var errClosed = fault.New(fault.Unavailable, "the server is stopping; try again in a moment")
 
-// run answers a job in a process with the scope, and in another one where somebody ended the first before
-// it told anything.
+// run answers a job in a process of the scope's place, and in another one where somebody ended the first
+// before it told anything, or where it may not read what its tables have by now.
 func (p *pool) run(ctx context.Context, scope *Scope, j answer.Job, write func([]byte) error) (answer.Summary, error) {
 	told := false
 	tell := func(piece []byte) error {
 		told = true
 		return write(piece)
 	}
-	summary, err := p.attempt(ctx, scope, j, tell)
-	var died *worker.DeathError
-	if errors.As(err, &died) && died.Outside && !told && ctx.Err() == nil {
-		return p.attempt(ctx, scope, j, tell)
+	summary, again, err := p.attempt(ctx, scope, j, tell)
+	if again && !told && ctx.Err() == nil {
+		summary, _, err = p.attempt(ctx, scope, j, tell)
 	}
 	return summary, err
 }
 
-func (p *pool) attempt(ctx context.Context, scope *Scope, j answer.Job, write func([]byte) error) (answer.Summary, error) {
-	process, err := p.take(ctx, scope.Fingerprint)
+// attempt answers a job in one process. again tells that another one may do better.
+
+func (p *pool) attempt(ctx context.Context, scope *Scope, j answer.Job, write func([]byte) error) (summary answer.Summary, again bool, err error) {
+	process, err := p.take(ctx, worker.PlaceOf(scope))
 	if err != nil {
-		return answer.Summary{}, err
+		return answer.Summary{}, false, err
 	}
-	summary, err := process.Run(ctx, scope, j, write)
+	summary, err = process.Run(ctx, scope, j, write)
 	var died *worker.DeathError
 	if errors.As(err, &died) && ctx.Err() == nil {
 		p.log.Warn().Int("pid", process.Pid()).Bool("memory", died.Memory).Str("state", died.State).Str("output", died.Output).
 			Msg("a process ended with its query; another takes its place")
 	}
-	if !process.Alive() {
+	again = died != nil && died.Outside
+	switch {
+	case !process.Alive():
 		p.count(ctx, died)
+	case errors.Is(err, worker.ErrStale):
+		process.Kill()
+		again = true
 	}
 	p.giveBack(process)
-	return summary, err
+	return summary, again, err
 }
 
 // Reasons why processes end, for Engine.Kills.
@@ -255,14 +261,14 @@ func (p *pool) count(ctx context.Context, died *worker.DeathError) {
 	p.kills[reason]++
 }
 
-// take gives a process with the scope, or one that has none yet.
-func (p *pool) take(ctx context.Context, fingerprint string) (*worker.Process, error) {
+// take gives a process of the place, or one that has none yet.
+func (p *pool) take(ctx context.Context, place string) (*worker.Process, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return nil, errClosed
 	}
-	found := p.pick(fingerprint)
+	found := p.pick(place)
 	if found == nil {
 		found = p.pick("")
 	}
@@ -298,10 +304,10 @@ func (p *pool) take(ctx context.Context, fingerprint string) (*worker.Process, e
 	}
 }
 
-// pick takes the idle process with the scope that was used last. p.mu is held.
-func (p *pool) pick(fingerprint string) *worker.Process {
+// pick takes the idle process of the place that was used last. p.mu is held.
+func (p *pool) pick(place string) *worker.Process {
 	for i := len(p.idle) - 1; i >= 0; i-- {
-		if w := p.idle[i].Process; w.Scope() == fingerprint && w.Alive() {
+		if w := p.idle[i].Process; w.Place() == place && w.Alive() {
 			p.idle = slices.Delete(p.idle, i, i+1)
 			return w
 		}
@@ -341,11 +347,11 @@ func (p *pool) end(at int) {
 	p.loops.Go(w.Kill)
 }
 
-// ahead starts a process for whoever comes next, where none without a scope waits.
+// ahead starts a process for whoever comes next, where none without a place waits.
 func (p *pool) ahead() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.starting > 0 || slices.ContainsFunc(p.idle, func(i idler) bool { return i.Scope() == "" }) {
+	if p.closed || p.starting > 0 || slices.ContainsFunc(p.idle, func(i idler) bool { return i.Place() == "" }) {
 		return
 	}
 	p.starting++
@@ -402,7 +408,7 @@ func (p *pool) tend() {
 		p.mu.Lock()
 		for i := 0; i < len(p.idle); {
 			w, waited := p.idle[i], time.Since(p.idle[i].since)
-			spare := w.Scope() == ""
+			spare := w.Place() == ""
 			switch {
 			case !w.Alive(), !spare && waited > leaveAfter, waited > restAfter && len(p.idle) > p.cfg.Idle && !spare,
 				waited > tendEvery && w.Resident() > heavyIdle:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -75,7 +76,7 @@ func (p *pool) working(tb testing.TB) *worker.Process {
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		p.mu.Lock()
 		for w := range p.busy {
-			if w.Scope() != "" {
+			if w.Place() != "" {
 				p.mu.Unlock()
 				return w
 			}
@@ -319,4 +320,56 @@ func TestAClientThatLeavesEndsItsProcessAtWork(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the query goes on")
 	}
+}
+
+// TestAProcessGoesOnWithLaterVersionsOfItsTables asks the same tables over versions, as a source gives that
+// is published every second.
+func TestAProcessGoesOnWithLaterVersionsOfItsTables(t *testing.T) {
+	t.Parallel()
+	e, _ := children(t, Config{})
+	folder := filepath.Join(e.cfg.DataDir, "extracts", "crm", "data", "orders")
+	part := func(n int) []lake.View {
+		v := tableOf(t, folder, "orders", fmt.Sprintf("SELECT %d AS id", n))
+		moved := filepath.Join(folder, fmt.Sprintf("v%d.parquet", n))
+		if err := os.Rename(v.Files[0], moved); err != nil {
+			t.Fatal(err)
+		}
+		v.Files = []string{moved}
+		return []lake.View{v}
+	}
+	want := func(key string, views []lake.View, answer string) int {
+		t.Helper()
+		got, _, err := ask(t, e, e.Scope(key, func() []lake.View { return views }), TypeCSV, "SELECT id FROM orders", 0)
+		if err != nil || got != "id\r\n"+answer+"\r\n" {
+			t.Errorf("%s: %q, %v", key, got, err)
+		}
+		e.pool.mu.Lock()
+		defer e.pool.mu.Unlock()
+		return e.pool.idle[len(e.pool.idle)-1].Pid()
+	}
+	one := part(1)
+	first := want("1/a", one, "1")
+	if again := want("1/b", one, "1"); again != first {
+		t.Error("equal views under another key had another process")
+	}
+	if e.Scope("1/a", nil).Fingerprint != e.Scope("1/b", nil).Fingerprint {
+		t.Error("equal views have different fingerprints")
+	}
+	for n := 2; n < 6; n++ {
+		if pid := want(fmt.Sprint(n), part(n), fmt.Sprint(n)); pid != first {
+			t.Errorf("version %d had another process", n)
+		}
+	}
+	more := append(part(6), lake.View{Schema: "crm", Name: "later", Columns: []catalog.Column{{Name: "id", Type: "INTEGER"}}})
+	if pid := want("6", more, "6"); pid == first {
+		t.Error("another set of tables had the same process")
+	}
+	// The table was removed and came back: its folder is another one, which the process may not read.
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want("7", part(7), "7")
 }

@@ -1,20 +1,23 @@
 package query
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/query/answer"
+	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
 )
 
 // Scope is a set of tables that queries may reach. It never changes; make it once and use it for
 // every request with the same grants over the same catalog.
 type Scope = answer.Scope
 
-// NewScope makes a scope of the views. The fingerprint is equal for equal sets of grants over equal
-// catalogs, and for them alone.
+// NewScope makes a scope of the views. The fingerprint is equal for equal views, and for them alone.
 func NewScope(fingerprint string, views []lake.View) *Scope {
 	return answer.NewScope(fingerprint, views)
 }
@@ -27,37 +30,60 @@ func ViewOf(dataDir, source string, t catalog.Table, aliases []string) lake.View
 // maxScopes is how many scopes an engine remembers.
 const maxScopes = 64
 
-// scopes remembers the last scopes.
+// scopes remembers the last scopes by what they were asked for.
 type scopes struct {
 	mu   sync.Mutex
-	list []*Scope // the latest last
+	list []remembered // the latest last
 }
 
-// Scope gives the scope of that fingerprint, made of views where it is not remembered.
-func (e *Engine) Scope(fingerprint string, views func() []lake.View) *Scope {
-	if s := e.scopes.find(fingerprint); s != nil {
+type remembered struct {
+	key   string
+	scope *Scope
+}
+
+// Scope gives the scope of the key, made of views where it is not remembered. Keys are equal for equal sets
+// of grants over equal catalogs, and for them alone. Scopes of different keys are one where their views are
+// equal: a publication concerns those who may read what is new.
+func (e *Engine) Scope(key string, views func() []lake.View) *Scope {
+	if s := e.scopes.find(key); s != nil {
 		return s
 	}
-	made := NewScope(fingerprint, views())
+	all := views()
+	made := NewScope(contentOf(all), all)
+	if e.pool != nil {
+		made.Place = worker.Place(e.pool.dataDir, all)
+	}
 	e.scopes.mu.Lock()
 	defer e.scopes.mu.Unlock()
-	e.scopes.list = append(e.scopes.list, made)
+	e.scopes.list = append(e.scopes.list, remembered{key, made})
 	if len(e.scopes.list) > maxScopes {
 		e.scopes.list = slices.Delete(e.scopes.list, 0, len(e.scopes.list)-maxScopes)
 	}
 	return made
 }
 
-func (s *scopes) find(fingerprint string) *Scope {
+func (s *scopes) find(key string) *Scope {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := len(s.list) - 1; i >= 0; i-- {
-		if found := s.list[i]; found.Fingerprint == fingerprint {
+		if found := s.list[i]; found.key == key {
 			s.list = append(slices.Delete(s.list, i, i+1), found)
-			return found
+			return found.scope
 		}
 	}
 	return nil
+}
+
+// contentOf is equal for equal views, and for them alone.
+func contentOf(views []lake.View) string {
+	h := sha256.New()
+	for _, v := range views {
+		_, _ = fmt.Fprintf(h, "%q %q %q %q %q\n", v.Schema, v.Name, v.Aliases, v.Files, v.Problem)
+		for _, c := range v.Columns {
+			_, _ = fmt.Fprintf(h, "\t%q %q\n", c.Name, c.Type)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Media types of answers.

@@ -89,6 +89,9 @@ func (r *Runner) practise(ctx context.Context) error {
 	return nil
 }
 
+// Forget closes the sessions that nobody uses.
+func (r *Runner) Forget() { r.sessions.forget() }
+
 // Close closes the sessions. Statements that still run end by themselves.
 func (r *Runner) Close() { r.sessions.close() }
 

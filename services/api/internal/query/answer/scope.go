@@ -14,11 +14,14 @@ import (
 // Scope is a set of tables that queries may reach. It never changes; make it once and use it for
 // every request with the same grants over the same catalog.
 type Scope struct {
-	// Fingerprint is equal for equal sets of grants over equal catalogs, and for them alone.
+	// Fingerprint is equal for equal views, and for them alone.
 	Fingerprint string
-	views       []lake.View
-	names       []string         // each once: what a statement may call a table
-	byName      map[string][]int // folded name → places in views
+	// Place is equal for scopes that one process may have one after the other: versions of the same
+	// tables. Empty: for no other one.
+	Place  string
+	views  []lake.View
+	names  []string         // each once: what a statement may call a table
+	byName map[string][]int // folded name → places in views
 }
 
 // NewScope makes a scope of the views.

@@ -190,6 +190,13 @@ func (e *shared) close() {
 	}
 }
 
+func (s *sessions) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.evict() {
+	}
+}
+
 func (s *sessions) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

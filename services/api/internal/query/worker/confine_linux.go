@@ -89,37 +89,6 @@ func narrow(s setup, views []lake.View) error {
 	return nil
 }
 
-// placesOf are the folders in which a table has all of its parts to itself, which is how connectors and
-// the orchestrator write them, and parts that stand anywhere else.
-func placesOf(dataDir string, views []lake.View) (folders, files []string) {
-	seen := make(map[string]bool)
-	for _, v := range views {
-		for _, f := range v.Files {
-			folder := filepath.Dir(f)
-			if !ofOneTable(dataDir, folder) {
-				files = append(files, f)
-			} else if !seen[folder] {
-				seen[folder] = true
-				folders = append(folders, folder)
-			}
-		}
-	}
-	return folders, files
-}
-
-// ofOneTable tells whether a folder holds nothing but the parts of one table.
-func ofOneTable(dataDir, folder string) bool {
-	below := func(root string) []string {
-		inside, err := filepath.Rel(root, folder)
-		if err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
-			return nil
-		}
-		return strings.Split(inside, string(filepath.Separator))
-	}
-	steps := below(catalog.ExtractsDir(dataDir))
-	return len(steps) == 3 && steps[1] == "data" || len(below(catalog.DerivedDir(dataDir))) == 2
-}
-
 // landlocked tells whether the kernel has Landlock.
 func landlocked() bool {
 	abi, err := llsyscall.LandlockGetABIVersion()

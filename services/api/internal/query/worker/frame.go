@@ -17,7 +17,7 @@ import (
 const (
 	// To the worker.
 	frameSetup  = 'S' // setup, first and once
-	frameBind   = 'B' // binding, once
+	frameBind   = 'B' // binding, before the first job and where that changes
 	frameJob    = 'J' // job
 	frameCancel = 'C' // the job's number
 	frameProbe  = 'P' // tests only
@@ -59,6 +59,8 @@ type job struct {
 type ending struct {
 	Summary answer.Summary
 	Failed  bool `json:",omitempty"`
+	// Stale tells that the worker may not read what it was asked about: another one may.
+	Stale   bool `json:",omitempty"`
 	Kind    fault.Kind
 	Class   string
 	Message string

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,7 +44,8 @@ type Process struct {
 	ended  chan struct{} // closed when the process is gone
 	ooms   int64         // when it was started
 
-	scope    atomic.Pointer[string] // the fingerprint that it is bound to
+	place    atomic.Pointer[string] // what it is confined to
+	bound    string                 // the fingerprint of the scope that it has
 	number   uint64
 	writing  sync.Mutex
 	overdrew atomic.Bool // it was killed for the memory that it took
@@ -157,13 +159,19 @@ func (p *Process) Ready() error {
 // Report tells what holds the worker.
 func (p *Process) Report() Report { return p.report }
 
-// Scope is the fingerprint of the scope that the worker has for its life; "" before its first job.
-func (p *Process) Scope() string {
-	if bound := p.scope.Load(); bound != nil {
-		return *bound
+// Place is that of every scope that the worker has; "" before its first job.
+func (p *Process) Place() string {
+	if place := p.place.Load(); place != nil {
+		return *place
 	}
 	return ""
 }
+
+// ErrStale is of a worker that may not read what its tables have by now; another one may.
+var ErrStale = errors.New("the query's process may not read the tables as they are by now")
+
+// PlaceOf is the place of a scope; one that has none is a place of its own.
+func PlaceOf(scope *answer.Scope) string { return cmp.Or(scope.Place, scope.Fingerprint) }
 
 // Run answers a job, like answer.Runner.Run. Where ctx ends the job is interrupted, and shortly after
 // that the process is killed. After an error the process may be gone: Alive tells.
@@ -205,6 +213,9 @@ func (p *Process) Run(ctx context.Context, scope *answer.Scope, j answer.Job, wr
 			if refused != nil {
 				return e.Summary, refused
 			}
+			if e.Stale {
+				return answer.Summary{}, ErrStale
+			}
 			return e.Summary, e.err()
 		}
 	}
@@ -214,8 +225,10 @@ func (p *Process) send(scope *answer.Scope, j answer.Job) error {
 	p.number++
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	if p.scope.Load() == nil {
-		p.scope.Store(&scope.Fingerprint)
+	if p.bound != scope.Fingerprint {
+		place := PlaceOf(scope)
+		p.place.Store(&place)
+		p.bound = scope.Fingerprint
 		if err := writeJSON(p.conn, frameBind, binding{Fingerprint: scope.Fingerprint, Views: scope.Views()}); err != nil {
 			return err
 		}

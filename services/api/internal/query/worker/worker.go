@@ -60,6 +60,8 @@ type server struct {
 	setup  setup
 	runner *answer.Runner
 	scope  *answer.Scope
+	place  string // of every scope
+	stale  bool   // it may not read what its tables have by now
 	jobs   chan work
 
 	mu     sync.Mutex
@@ -190,6 +192,9 @@ func (s *server) do(w work) error {
 		if s.scope == nil {
 			return errors.New("a job came before its scope")
 		}
+		if s.stale {
+			return writeJSON(s.out, frameEnd, ending{Stale: true})
+		}
 		var lost error
 		summary, err := s.runner.Run(w.ctx, s.scope, w.job.Job, func(piece []byte) error {
 			lost = writeFrame(s.out, frameData, piece)
@@ -207,15 +212,39 @@ func (s *server) do(w work) error {
 	return fmt.Errorf("a frame %q is not known", w.kind)
 }
 
-// bind gives the worker the scope that it has for its life.
+// bind gives the worker the scope, or a later version of it: what the process may reach stays the same
+// for its life.
 func (s *server) bind(payload []byte) error {
 	var b binding
-	if s.scope != nil {
-		return errors.New("bound a second time")
-	}
 	if err := json.Unmarshal(payload, &b); err != nil {
 		return fmt.Errorf("read the scope: %w", err)
 	}
-	s.scope = answer.NewScope(b.Fingerprint, b.Views)
-	return narrow(s.setup, b.Views)
+	place := Place(s.setup.DataDir, b.Views)
+	first := s.scope == nil
+	if !first && place != s.place {
+		return errors.New("bound to another place")
+	}
+	s.scope, s.place = answer.NewScope(b.Fingerprint, b.Views), place
+	if first {
+		return narrow(s.setup, b.Views)
+	}
+	s.runner.Forget() // nobody asks for earlier versions here any more
+	s.stale = !readable(b.Views)
+	return nil
+}
+
+// readable tells whether the parts of tables can be opened: a folder that was removed and came back is not
+// the one that the worker was let into.
+func readable(views []lake.View) bool {
+	for _, v := range views {
+		if len(v.Files) == 0 {
+			continue
+		}
+		f, err := os.Open(v.Files[len(v.Files)-1])
+		if err != nil {
+			return false
+		}
+		_ = f.Close()
+	}
+	return true
 }
