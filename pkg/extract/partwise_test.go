@@ -25,7 +25,7 @@ func months(s *scripted, all, anew, query string) {
 				token.WriteRune(m)
 				continue
 			}
-			rows, err := w.WritePart(ctx, strings.ReplaceAll(query, "$m", string(m)), 0)
+			rows, err := w.WritePart(ctx, PartQuery{SQL: strings.ReplaceAll(query, "$m", string(m))})
 			if err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ func TestPartsOfOneTableAreAlike(t *testing.T) {
 	mustRun(t, cfg)
 	for name, extract := range map[string]func(context.Context, TableSpec, *TableWriter) error{
 		"other columns": func(ctx context.Context, _ TableSpec, w *TableWriter) error {
-			if _, err := w.WritePart(ctx, "SELECT 1 AS other", 0); err != nil {
+			if _, err := w.WritePart(ctx, PartQuery{SQL: "SELECT 1 AS other"}); err != nil {
 				return err
 			}
 			return w.KeepPart(0)

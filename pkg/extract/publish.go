@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -54,9 +55,11 @@ func buildExtract(ctx context.Context, dataDir, file string, s *state) error {
 	b.exec("USE " + newCatalog)
 	b.exec("BEGIN")
 	b.contract(s)
-	b.partRows(s)
+	b.insert("_meta", 6, metaRows(s))
+	b.insert("_parts", 6, partRows(s))
+	b.insert("_agnes", 2, tokenRows(s))
 	for _, name := range s.names() {
-		b.table(s.entries[name])
+		b.view(s.entries[name])
 	}
 	b.exec("COMMIT")
 	b.exec("CHECKPOINT " + newCatalog)
@@ -118,53 +121,66 @@ func (b *builder) contract(s *state) {
 	if len(s.remotes) > 0 {
 		b.exec("CREATE TABLE _remote_attach (alias VARCHAR, extension VARCHAR, url VARCHAR, token_env VARCHAR)")
 	}
+	var remotes [][]any
 	for _, r := range s.remotes {
-		b.exec("INSERT INTO _remote_attach VALUES (?, ?, ?, ?)", r.Alias, r.Extension, r.URL, r.TokenEnv)
+		remotes = append(remotes, []any{r.Alias, r.Extension, r.URL, r.TokenEnv})
 	}
-	b.token(keyFormat, formatValue)
-	b.token(keyDataDir, s.dataDir)
+	b.insert("_remote_attach", 4, remotes)
 }
 
-func (b *builder) token(key, value string) {
-	if value != "" {
-		b.exec("INSERT INTO _agnes VALUES (?, ?)", key, value)
-	}
-}
-
-// rowsAtOnce is how many rows of _parts one statement writes: a source may have thousands.
+// rowsAtOnce is how many rows one statement writes: a source may have thousands of parts, and each
+// statement costs as much as a hundred rows.
 const rowsAtOnce = 500
 
-// partRows lists the parts of all tables, of each in their order.
-func (b *builder) partRows(s *state) {
-	const row = "(?, ?, ?, ?, ?, ?)"
-	var values []any
-	rows := 0
-	flush := func() {
-		if rows > 0 {
-			b.exec("INSERT INTO _parts VALUES "+row+strings.Repeat(", "+row, rows-1), values...)
-		}
-		values, rows = values[:0], 0
+// insert writes rows of so many columns.
+func (b *builder) insert(table string, columns int, rows [][]any) {
+	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
+	for some := range slices.Chunk(rows, rowsAtOnce) {
+		b.exec("INSERT INTO "+table+" VALUES "+row+strings.Repeat(", "+row, len(some)-1), slices.Concat(some...)...)
 	}
-	for _, name := range s.names() {
-		for _, p := range s.entries[name].Parts {
-			values = append(values, name, p.Path, p.SHA256, p.MD5, p.SizeBytes, p.Rows)
-			if rows++; rows == rowsAtOnce {
-				flush()
-			}
-		}
-	}
-	flush()
 }
 
-func (b *builder) table(e *entry) {
-	b.exec("INSERT INTO _meta VALUES (?, ?, ?, ?, ?, ?)", e.Name, e.Description, e.Rows, e.SizeBytes, e.ExtractedAt.UTC(), e.QueryMode)
+func metaRows(s *state) (rows [][]any) {
+	for _, name := range s.names() {
+		e := s.entries[name]
+		rows = append(rows, []any{e.Name, e.Description, e.Rows, e.SizeBytes, e.ExtractedAt.UTC(), e.QueryMode})
+	}
+	return rows
+}
+
+// partRows lists the parts of all tables, of each in their order.
+func partRows(s *state) (rows [][]any) {
+	for _, name := range s.names() {
+		for _, p := range s.entries[name].Parts {
+			rows = append(rows, []any{name, p.Path, p.SHA256, p.MD5, p.SizeBytes, p.Rows})
+		}
+	}
+	return rows
+}
+
+func tokenRows(s *state) (rows [][]any) {
+	add := func(key, value string) {
+		if value != "" {
+			rows = append(rows, []any{key, value})
+		}
+	}
+	add(keyFormat, formatValue)
+	add(keyDataDir, s.dataDir)
+	for _, name := range s.names() {
+		e := s.entries[name]
+		add(keyToken+e.Name, e.token)
+		add(keySpec+e.Name, e.spec)
+		add(keyCompanion+e.Name, e.parent)
+	}
+	return rows
+}
+
+// view shows a table by its name.
+func (b *builder) view(e *entry) {
 	files := make([]string, len(e.Parts))
 	for i, p := range e.Parts {
 		files[i] = filepath.Join(b.dataDir, filepath.FromSlash(p.Path))
 	}
-	b.token(keyToken+e.Name, e.token)
-	b.token(keySpec+e.Name, e.spec)
-	b.token(keyCompanion+e.Name, e.parent)
 	switch {
 	case e.damaged:
 	case e.RemoteSQL != "":
