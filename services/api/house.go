@@ -259,6 +259,13 @@ func (h *house) unsettle() {
 // keepEvery is how often files and hashes of contents that are gone are looked for.
 const keepEvery = time.Minute
 
+// How long publications are waited for that come one after the other: who asks meanwhile waits for what is
+// not prepared.
+const (
+	settleQuiet    = 500 * time.Millisecond
+	settlePatience = 30 * time.Second
+)
+
 // settleLoop prepares the files of new snapshots aside, so that the next manifest need not wait. A
 // burst of publications is one piece of work.
 func (h *house) settleLoop(ctx context.Context) {
@@ -268,6 +275,9 @@ func (h *house) settleLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-h.changed:
+		}
+		if !service.Calm(ctx, h.changed, settleQuiet, settlePatience) {
+			return
 		}
 		var copied, past []catalog.Table
 		s := h.published.Current()

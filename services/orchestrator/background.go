@@ -9,6 +9,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/orchestrator/internal/serverdb"
 )
 
@@ -24,7 +25,7 @@ type background struct {
 }
 
 func newBackground() background {
-	return background{serverDB: make(chan struct{}, 1), profiles: newBacklog()}
+	return background{serverDB: make(chan struct{}, 1), profiles: newBacklog(profileQuiet, profilePatience)}
 }
 
 // changed says that a source's document is another one. It does not block.
@@ -49,32 +50,11 @@ func (r *runner) serverDBLoop(ctx context.Context) {
 			return
 		case <-r.serverDB:
 		}
-		if !r.settle(ctx) {
+		if !service.Calm(ctx, r.serverDB, r.cfg.ServerDB, serverDBPatience) {
 			return
 		}
 		if err := r.o.WriteServerDB(ctx); err != nil && ctx.Err() == nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("cannot write server.duckdb; the one before stays")
-		}
-	}
-}
-
-// settle waits until no publication came for a while, within the patience.
-func (r *runner) settle(ctx context.Context) bool {
-	patience := time.NewTimer(serverDBPatience)
-	defer patience.Stop()
-	for {
-		quiet := time.NewTimer(r.cfg.ServerDB)
-		select {
-		case <-ctx.Done():
-			quiet.Stop()
-			return false
-		case <-patience.C:
-			quiet.Stop()
-			return true
-		case <-quiet.C:
-			return true
-		case <-r.serverDB:
-			quiet.Stop()
 		}
 	}
 }

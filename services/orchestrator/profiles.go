@@ -32,17 +32,27 @@ const (
 	registryPatience = 2 * time.Second
 )
 
+// A source is looked at once it was not published for profileQuiet; one that keeps being published after
+// profilePatience.
+const (
+	profileQuiet    = 2 * time.Second
+	profilePatience = 2 * time.Minute
+)
+
 // backlog holds the sources whose profiles are to be looked at, each once.
 type backlog struct {
+	quiet, patience time.Duration
+
 	mu      sync.Mutex
-	waiting map[string]bool
-	order   []string
-	later   map[string]time.Time // sources that are to be added, and when
+	waiting map[string]*wait
 	more    chan struct{}
 }
 
-func newBacklog() *backlog {
-	return &backlog{waiting: make(map[string]bool), later: make(map[string]time.Time), more: make(chan struct{}, 1)}
+// wait is why a source waits: it was added from the first time to the last, or it is to be looked at later.
+type wait struct{ first, last, later time.Time }
+
+func newBacklog(quiet, patience time.Duration) *backlog {
+	return &backlog{quiet: quiet, patience: patience, waiting: make(map[string]*wait), more: make(chan struct{}, 1)}
 }
 
 func (b *backlog) add(source string) {
@@ -51,53 +61,76 @@ func (b *backlog) add(source string) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.waiting[source] {
-		b.waiting[source] = true
-		b.order = append(b.order, source)
+	now := time.Now()
+	w := b.waiting[source]
+	if w == nil {
+		w = &wait{}
+		b.waiting[source] = w
 	}
+	if w.first.IsZero() {
+		w.first = now
+	}
+	w.last = now
 	select {
 	case b.more <- struct{}{}:
 	default:
 	}
 }
 
+// due is when a source is to be looked at.
+func (b *backlog) due(w *wait) time.Time {
+	due := w.later
+	if w.first.IsZero() {
+		return due
+	}
+	calm := w.last.Add(b.quiet)
+	if end := w.first.Add(b.patience); end.Before(calm) {
+		calm = end
+	}
+	if due.IsZero() || calm.Before(due) {
+		due = calm
+	}
+	return due
+}
+
 // addAt adds a source at a time.
 func (b *backlog) addAt(source string, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.later[source] = at
+	if b.waiting[source] == nil {
+		b.waiting[source] = &wait{}
+	}
+	b.waiting[source].later = at
 }
 
-// take gives the source that waits for the longest time, and otherwise how long to wait for the next.
-func (b *backlog) take() (source string, wait time.Duration) {
+// take gives the source that is due the longest, and otherwise how long to wait for the next.
+func (b *backlog) take() (source string, left time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.order) > 0 {
-		source, b.order = b.order[0], b.order[1:]
-		delete(b.waiting, source)
-		delete(b.later, source) // it is looked at now
-		return source, 0
-	}
-	wait = time.Hour
-	for later, at := range b.later {
-		left := time.Until(at)
-		if left <= 0 {
-			delete(b.later, later)
-			return later, 0
+	var due time.Time
+	for name, w := range b.waiting {
+		if at := b.due(w); source == "" || at.Before(due) {
+			source, due = name, at
 		}
-		wait = min(wait, left)
 	}
-	return "", wait
+	if source == "" {
+		return "", time.Hour
+	}
+	if left := time.Until(due); left > 0 {
+		return "", left
+	}
+	delete(b.waiting, source)
+	return source, 0
 }
 
 // next waits for a source; ok is false when ctx ended.
 func (b *backlog) next(ctx context.Context) (source string, ok bool) {
 	for {
-		source, wait := b.take()
+		source, left := b.take()
 		if source != "" {
 			return source, ctx.Err() == nil
 		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(left)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -110,10 +143,10 @@ func (b *backlog) next(ctx context.Context) (source string, ok bool) {
 }
 
 // A table that keeps changing is profiled now and then: no sooner after its last profile than profileRest,
-// and than what makes profiles of it a fiftieth of one core.
+// and than what makes profiles of it a two-hundredth of one core.
 const (
 	profileRest  = time.Minute
-	profileShare = 50
+	profileShare = 200
 )
 
 // rests says until when tables are left alone. It is of one goroutine.

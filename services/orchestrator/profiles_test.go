@@ -8,21 +8,33 @@ import (
 
 func TestABacklogGivesEachSourceOnceAndLaterOnesInTime(t *testing.T) {
 	t.Parallel()
-	b := newBacklog()
+	b := newBacklog(10*time.Millisecond, time.Hour)
 	b.add("a")
+	time.Sleep(time.Millisecond)
 	b.add("b")
-	b.add("a")
 	b.addAt("b", time.Now().Add(time.Hour)) // looked at before that
-	b.addAt("c", time.Now().Add(20*time.Millisecond))
+	b.addAt("c", time.Now().Add(50*time.Millisecond))
 	for _, want := range []string{"a", "b", "c"} {
 		if got, ok := b.next(t.Context()); got != want || !ok {
 			t.Fatalf("%s, %v, want %s", got, ok, want)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
 	if got, ok := b.next(ctx); ok {
 		t.Errorf("%s came twice", got)
+	}
+}
+
+func TestABacklogWaitsForTheEndOfABurstOrItsPatience(t *testing.T) {
+	t.Parallel()
+	b := newBacklog(time.Hour, 40*time.Millisecond)
+	began := time.Now()
+	b.add("busy")
+	time.Sleep(20 * time.Millisecond)
+	b.add("busy")
+	if got, ok := b.next(t.Context()); got != "busy" || !ok || time.Since(began) < 40*time.Millisecond {
+		t.Errorf("%s, %v after %v", got, ok, time.Since(began))
 	}
 }
 
@@ -34,7 +46,7 @@ func TestATableThatKeepsChangingRests(t *testing.T) {
 	}
 	r.begin("jira.issues", time.Millisecond)
 	r.begin("jira.changelog", 10*time.Second)
-	for table, least := range map[string]time.Duration{"jira.issues": profileRest - time.Second, "jira.changelog": 490 * time.Second} {
+	for table, least := range map[string]time.Duration{"jira.issues": profileRest - time.Second, "jira.changelog": 1990 * time.Second} {
 		if left, yes := r.over(table); yes || left < least {
 			t.Errorf("%s rests %v", table, left)
 		}

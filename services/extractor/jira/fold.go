@@ -16,7 +16,7 @@ import (
 const (
 	// patience is how long changes wait for more while a burst comes in: each month and table is then
 	// written a few times, not once per batch.
-	patience = 3 * time.Second
+	patience = 5 * time.Second
 	// foldRetry is the pause after a run that failed, doubling up to foldRetryMax.
 	foldRetry    = time.Second
 	foldRetryMax = time.Minute
