@@ -134,7 +134,6 @@ func benchJira(ctx context.Context, w *workplace) ([]row, error) {
 		return nil, err
 	}
 	began := time.Now()
-	fmt.Fprintln(os.Stderr, "PHASE rebuild")
 	if err := s.sync(ctx, true); err != nil {
 		return nil, fmt.Errorf("full rebuild: %w", err)
 	}
@@ -144,12 +143,10 @@ func benchJira(ctx context.Context, w *workplace) ([]row, error) {
 		return nil, err
 	}
 	site.SetLatency(jiraLatency)
-	fmt.Fprintln(os.Stderr, "PHASE live")
 	times, err := s.live(ctx)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(os.Stderr, "PHASE burst")
 	burst, most, err := s.burst(ctx)
 	if err != nil {
 		return nil, err

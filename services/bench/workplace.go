@@ -36,7 +36,7 @@ func newWorkplace(ctx context.Context) (*workplace, error) {
 		return nil, err
 	}
 	w := &workplace{dir: dir, bin: filepath.Join(dir, "bin")}
-	build := exec.CommandContext(ctx, "go", "build", "-o", w.bin+"/", "./cmd/...")
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", w.bin+"/", "./cmd/...")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		w.close()
