@@ -229,7 +229,7 @@ func (rows) Register(_ context.Context, _ httpapi.Caller, t httpapi.NewTable) (h
 type wires struct{ rebuilt []string }
 
 func (*wires) Discover(context.Context, string) ([]httpapi.DiscoveredTable, error) {
-	return nil, fault.New(fault.Unavailable, "nobody answers")
+	return nil, fault.Wrap(event.ErrNobody, fault.Unavailable, "no answer to discover")
 }
 
 func (w *wires) Rebuild(_ context.Context, source string) error {

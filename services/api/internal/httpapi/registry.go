@@ -2,12 +2,14 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
@@ -255,7 +257,7 @@ func (s *Server) discoverOne(ctx context.Context, source string) ([]DiscoveredTa
 	ctx, cancel := context.WithTimeout(ctx, s.limits.DiscoverWait)
 	defer cancel()
 	found, err := s.bus.Discover(ctx, source)
-	if fault.Is(err, fault.Unavailable) {
+	if errors.Is(err, event.ErrNobody) || err != nil && ctx.Err() != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "no extractor answers for source %q: start agnes-extractor-%s (agnes runs it by itself). %s",
 			source, s.sourceType(source), fault.Message(err))
 	}

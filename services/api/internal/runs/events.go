@@ -213,7 +213,15 @@ func (t *Tracker) waitingForAny(source string, at time.Time) []string {
 	return ids
 }
 
-func unnamed(r state.Run) bool { return r.Reason == ReasonAutomatic || r.Reason == ReasonExternal }
+// unnamed tells whether nobody gave the run its name, so that no publication says it: its name was made here
+// from an event, whatever reason an extractor gives for what it did by itself. See idsOf.
+func unnamed(r state.Run) bool {
+	id, err := uuid.Parse(r.ID)
+	return r.Reason == ReasonExternal || err == nil && id.Version() == madeFromEvent
+}
+
+// madeFromEvent is the version of the ids of runs that were named after an event.
+const madeFromEvent = 5
 
 // finishPublished ends runs that no publication names and that were published before their extraction
 // was noted here: the catalog says which extract it was made from.
