@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-
 )
 
 // victim writes one change after the other, and says which of them Write answered. A change is two
