@@ -73,7 +73,8 @@ func (f *feed) backfill(ctx context.Context, q *agnesv1.JiraTaskRequest, reason 
 	if err != nil {
 		return nil, err
 	}
-	if found && !q.GetRestart() && stopped.JQL == asked.JQL && slices.Equal(stopped.Issues, asked.Issues) && stopped.Force == asked.Force {
+	// A dry run counts what a backfill from the start would do.
+	if found && !q.GetRestart() && !q.GetDryRun() && stopped.JQL == asked.JQL && slices.Equal(stopped.Issues, asked.Issues) && stopped.Force == asked.Force {
 		asked, reason = stopped, reasonResume
 		asked.Stopped = false
 	}
@@ -243,7 +244,7 @@ func (f *feed) fetchAll(ctx context.Context, client *cloud.Client, refs []string
 					return err
 				}
 				changed++
-				if d.Problem != nil {
+				if f.lacks(ctx, d.Key, d.Problem) {
 					if err := f.refetch(ctx, tx, d.ID, d.Problem); err != nil {
 						return err
 					}

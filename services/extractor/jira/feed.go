@@ -292,7 +292,7 @@ func (f *feed) take(ctx context.Context, tx *store.Tx, w *want) error {
 		if err := f.merge(ctx, tx, incoming{doc: w.doc, fetched: true}); err != nil {
 			return err
 		}
-		if w.doc.Problem != nil {
+		if f.lacks(ctx, w.doc.Key, w.doc.Problem) {
 			return f.refetch(ctx, tx, w.doc.ID, w.doc.Problem)
 		}
 		return tx.Refetched(ctx, w.ref, w.doc.ID, w.doc.Key)
@@ -430,7 +430,7 @@ func (f *feed) refetchAll(ctx context.Context, due []store.Refetch) error {
 				if err := f.merge(ctx, tx, incoming{doc: doc, fetched: true}); err != nil {
 					return err
 				}
-				if doc.Problem == nil {
+				if !f.lacks(ctx, doc.Key, doc.Problem) {
 					return tx.Refetched(ctx, r.Ref, doc.ID, doc.Key)
 				}
 			}

@@ -158,7 +158,7 @@ func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc []byte, old
 		}
 	}
 	tables, month := s.changed(before, next, found)
-	if !next.Deleted && !(found && before.SyncedAt.Equal(next.SyncedAt)) {
+	if read := !found || !before.SyncedAt.Equal(next.SyncedAt); read && !next.Deleted {
 		tables = tables.With(rows.Issues) // its row says when it was read
 	}
 	kept := store.Document{

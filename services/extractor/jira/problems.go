@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/rows"
 )
 
@@ -48,4 +50,22 @@ func (l leftOut) count(ctx context.Context, issue string, problems []rows.Proble
 		zerolog.Ctx(ctx).Debug().Str("issue", issue).Str("table", p.Table).Str("column", p.Column).Str("reason", p.Reason).Int("count", p.Count).
 			Msg("a value of Jira does not fit its column")
 	}
+}
+
+// tellEvery is how often it is logged that Jira keeps a part of the issues from the account.
+const tellEvery = time.Hour
+
+// lacks tells whether a document that came without some of its lists is to be fetched again for them. It is
+// not where Jira refuses them to the account (remote links without the right to see them): they would be
+// refused for ever, and what was kept of them stays.
+func (s *site) lacks(ctx context.Context, issue string, problem error) bool {
+	if problem == nil || fault.Retryable(problem) {
+		return problem != nil
+	}
+	now := s.now().UnixNano()
+	if last := s.toldRefused.Load(); last == 0 || now-last > int64(tellEvery) {
+		s.toldRefused.Store(now)
+		zerolog.Ctx(ctx).Warn().Str("issue", issue).Err(problem).Msg("Jira refuses a part of an issue to the account, and perhaps of others; it is left out")
+	}
+	return false
 }

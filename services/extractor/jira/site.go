@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,9 +29,10 @@ type site struct {
 	keeper  *keeper       // nil where the content of attachments is not kept
 	now     func() time.Time
 
-	merging sync.Mutex
-	flat    *rows.Flattener // of merging
-	leftOut leftOut
+	merging     sync.Mutex
+	flat        *rows.Flattener // of merging
+	leftOut     leftOut
+	toldRefused atomic.Int64 // when it was last logged that Jira keeps something from the account, in nanoseconds
 }
 
 // name is that of the service on the bus.

@@ -152,6 +152,9 @@ func TestABackfillThatSomebodyStoppedWaitsForSomebody(t *testing.T) {
 			t.Errorf("it goes on by itself: %v", task)
 		}
 	}
+	if got := h.task(&agnesv1.JiraTaskRequest{Name: "backfill", DryRun: true}); got.GetState() != stateDone || got.GetReason() == reasonResume || got.GetDone() != 350 {
+		t.Errorf("a dry run does not count from the start: %v", got)
+	}
 	site.ResetCalls()
 	if got := h.task(&agnesv1.JiraTaskRequest{Name: "backfill"}); got.GetState() != stateDone || got.GetReason() != reasonResume || got.GetDone() != 350 {
 		t.Errorf("asked for again: %v", got)

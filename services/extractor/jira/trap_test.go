@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -229,5 +230,32 @@ func TestTrap_J10_EventsWithoutAnIssueAreTakenIn(t *testing.T) {
 	b.sameAsBackfill(site)
 	if _, total, err := b.feed.store.AsideList(t.Context(), 1); err != nil || total != 0 {
 		t.Errorf("%d set aside, %v", total, err)
+	}
+}
+
+// TestWhatJiraRefusesOfAnIssueIsNotAskedForAgain has remote links that the account may not see, and then a
+// site that fails for a moment.
+func TestWhatJiraRefusesOfAnIssueIsNotAskedForAgain(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	site.Populate(3, 1, 5)
+	b.backfill()
+	waiting := func(status int) int {
+		t.Helper()
+		site.Fail(jiratest.Fault{Route: jiratest.RouteRemoteLinks, Status: status})
+		site.Update(site.Keys()[0], jiratest.Set{"summary": "while it is answered " + strconv.Itoa(status)})
+		b.receive(heard.take()...)
+		site.Mend()
+		due, _, err := b.feed.store.DueRefetches(t.Context(), time.Now().AddDate(10, 0, 0), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(due)
+	}
+	if n := waiting(http.StatusForbidden); n != 0 {
+		t.Errorf("%d issues wait for what is refused", n)
+	}
+	if n := waiting(http.StatusServiceUnavailable); n != 1 {
+		t.Errorf("%d issues wait for a site that fails", n)
 	}
 }

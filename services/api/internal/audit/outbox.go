@@ -238,29 +238,28 @@ const (
 
 // forward hands everything to send, oldest first, and removes what was sent whole. It ends with the
 // first batch that is not taken.
-func (o *outbox) forward(send func(entries []string) error) (sent int, err error) {
+func (o *outbox) forward(send func(entries []string) error) error {
 	o.forwarding.Lock()
 	defer o.forwarding.Unlock()
 	for {
 		o.mu.Lock()
 		if len(o.pieces) == 0 {
 			o.mu.Unlock()
-			return sent, nil
+			return nil
 		}
 		first := o.pieces[0]
 		o.mu.Unlock()
 		entries, read, err := o.read(first)
 		if err != nil {
-			return sent, err
+			return err
 		}
 		if read == 0 && first.open {
-			return sent, nil
+			return nil
 		}
 		if len(entries) > 0 {
 			if err := send(entries); err != nil {
-				return sent, err
+				return err
 			}
-			sent += len(entries)
 		}
 		o.offset += read
 		o.mu.Lock()
@@ -268,7 +267,7 @@ func (o *outbox) forward(send func(entries []string) error) (sent int, err error
 		o.mu.Unlock()
 		if read == 0 {
 			if err := o.drop(first); err != nil {
-				return sent, err
+				return err
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func TestTheOutboxSettlesWhatItDidNotSync(t *testing.T) {
 	add(string(make([]byte, outboxPiece)), false, false) // a full piece is ended, and synced
 	add(`{"id":"5"}`, false, true)
 	var sent []string
-	if _, err := o.forward(func(entries []string) error { sent = append(sent, entries...); return nil }); err != nil || len(sent) != 6 {
+	if err := o.forward(func(entries []string) error { sent = append(sent, entries...); return nil }); err != nil || len(sent) != 6 {
 		t.Errorf("%d sent, %v", len(sent), err)
 	}
 	if err := errors.Join(o.settle(), o.close()); err != nil {

@@ -157,7 +157,7 @@ func (r *Recorder) Flush(ctx context.Context) {
 
 // Forward hands what is in the outbox to the bus, oldest first, as long as the bus takes it.
 func (r *Recorder) Forward(ctx context.Context) error {
-	_, err := r.outbox.forward(func(entries []string) error {
+	err := r.outbox.forward(func(entries []string) error {
 		try, cancel := context.WithTimeout(ctx, r.patience)
 		defer cancel()
 		id, _, err := chain.ReadEntry([]byte(entries[0]))

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,6 +118,10 @@ func realPath(dir string) (string, error) {
 	}
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, "cannot find DATA_DIR")
+	}
+	if strings.ContainsAny(abs, "*?[") {
+		// DuckDB would look for it in the folders above, which the processes of queries may not read.
+		return "", fault.New(fault.Invalid, "the path of DATA_DIR holds one of * ? [ : choose a folder without")
 	}
 	return abs, nil
 }

@@ -322,6 +322,21 @@ func TestAClientThatLeavesEndsItsProcessAtWork(t *testing.T) {
 	}
 }
 
+func TestADataDirThatIsAPatternIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data[1]")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(t.Context(), Config{DataDir: dir, TempRoot: filepath.Join(t.TempDir(), "tmp"), Worker: []string{"/proc/self/exe", worker.Argument}})
+	if err == nil {
+		_ = e.Close()
+	}
+	if runtime.GOOS == "linux" && !fault.Is(err, fault.Invalid) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestAProcessGoesOnWithLaterVersionsOfItsTables asks the same tables over versions, as a source gives that
 // is published every second.
 func TestAProcessGoesOnWithLaterVersionsOfItsTables(t *testing.T) {
