@@ -271,15 +271,25 @@ type errClient struct{ error }
 
 func (e errClient) Unwrap() error { return e.error }
 
+// leastWrite is how long a piece may take at least, however soon the query's time is over.
+const leastWrite = time.Second
+
 // deliver writes a piece of the answer to the one who asked, within the time that it may take.
 func (r *running) deliver(ctx context.Context, piece []byte) error {
 	if r.to == nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // while it can still become a status
+		}
 		r.summary.Started = true
 		r.to = r.head()
 	}
-	end := time.Now().Add(r.engine.cfg.WriteTimeout)
+	now := time.Now()
+	end := now.Add(r.engine.cfg.WriteTimeout)
 	if limit, ok := ctx.Deadline(); ok && limit.Before(end) {
 		end = limit
+		if least := now.Add(leastWrite); end.Before(least) {
+			end = least // a piece that is there goes out whole
+		}
 	}
 	r.deadline(end)
 	var n int
