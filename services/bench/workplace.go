@@ -190,16 +190,21 @@ func (s *server) query(ctx context.Context, sql, accept string) error {
 	return err
 }
 
-// rest waits until the server has used next to nothing of a core for a second: what it does after its
-// start is not what is measured. It gives up after two minutes, and what is measured then is a busy server.
+// rest waits until the server has used next to nothing of a core for four seconds (profiles begin after
+// two): what it does after its start is not what is measured. It gives up after two minutes, and what is
+// measured then is a busy server.
 func (s *server) rest(ctx context.Context) error {
 	var before time.Duration
+	quiet := 0
 	for began := time.Now(); time.Since(began) < 2*time.Minute; {
 		used, err := s.cpu()
 		if err != nil {
 			return err
 		}
-		if before > 0 && used-before < 50*time.Millisecond {
+		if quiet++; before == 0 || used-before >= 50*time.Millisecond {
+			quiet = 0
+		}
+		if quiet == 4 {
 			return nil
 		}
 		before = used
