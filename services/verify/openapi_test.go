@@ -37,11 +37,13 @@ func TestTheDocumentHoldsUnderSchemathesis(t *testing.T) {
 			admin.json(http.MethodPost, "/api/users", map[string]string{"email": email, "role": role, "password": "a password for tests"}, http.StatusCreated, nil)
 			token := s.signIn(email, "a password for tests").token
 			fuzz := func() ([]byte, error) {
-				return exec.CommandContext(t.Context(), schemathesis, "--no-color", "run", s.url("/openapi.json"),
+				run := exec.CommandContext(t.Context(), schemathesis, "--no-color", "run", s.url("/openapi.json"),
 					"-H", "Authorization: Bearer "+token, "--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "7", "-w", "2",
 					"--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,ignored_auth",
 					"--exclude-operation-id-regex", "^(logout|logoutEverywhere|logoutAll|refreshSession|refresh|endUserSessions|logoutUser)$",
-					"--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all").CombinedOutput()
+					"--continue-on-failure", "--warnings", "off", "--suppress-health-check", "all")
+				run.Dir = t.TempDir() // it keeps a folder where it runs
+				return run.CombinedOutput()
 			}
 			out, err := fuzz()
 			if err != nil && strings.Contains(string(out), interpreterCrash) && !strings.Contains(string(out), "= FAILURES =") {

@@ -230,3 +230,15 @@ func openTestSite(t *testing.T, upstream *jiratest.Site, options map[string]any)
 	})
 	return s
 }
+
+// populated is a site of issues over months, and an extractor that answers for it.
+func populated(t *testing.T, issues, months int, seed uint64) (*jiratest.Site, *house) {
+	t.Helper()
+	site := jiratest.New(jiratest.Config{})
+	t.Cleanup(site.Close) // after the house, whose cleanup comes later
+	site.Populate(issues, months, seed)
+	h := newHouse(t, site)
+	h.start()
+	h.answers()
+	return site, h
+}

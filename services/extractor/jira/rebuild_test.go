@@ -37,12 +37,7 @@ func rebuildConfig(t *testing.T, bus *event.Bus, sources ...string) Config {
 
 func TestARebuildMakesAllTablesFromTheStore(t *testing.T) {
 	t.Parallel()
-	site := jiratest.New(jiratest.Config{})
-	defer site.Close()
-	site.Populate(40, 2, 5)
-	h := newHouse(t, site)
-	h.start()
-	h.answers()
+	site, h := populated(t, 40, 2, 5)
 	h.task(&agnesv1.JiraTaskRequest{Name: taskBackfill})
 	h.expect("SELECT count(*) FROM issues", "40")
 	// Nothing but the store is left.

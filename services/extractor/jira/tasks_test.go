@@ -56,12 +56,7 @@ func (h *house) answers() {
 
 func TestABackfillBringsEverything(t *testing.T) {
 	t.Parallel()
-	site := jiratest.New(jiratest.Config{})
-	defer site.Close()
-	site.Populate(300, 5, 1)
-	h := newHouse(t, site)
-	h.start()
-	h.answers()
+	site, h := populated(t, 300, 5, 1)
 	if got := h.task(&agnesv1.JiraTaskRequest{Name: "backfill"}); got.GetState() != stateDone || got.GetDone() != 300 || got.GetTotal() != 300 || got.GetChanged() != 300 || got.GetFailed() != 0 {
 		t.Fatalf("backfill: %v", got)
 	}
@@ -92,12 +87,7 @@ func TestABackfillBringsEverything(t *testing.T) {
 
 func TestABackfillGoesOnWhereItWasStopped(t *testing.T) {
 	t.Parallel()
-	site := jiratest.New(jiratest.Config{})
-	defer site.Close()
-	site.Populate(450, 3, 2)
-	h := newHouse(t, site)
-	h.start()
-	h.answers()
+	site, h := populated(t, 450, 3, 2)
 	site.Fail(jiratest.Fault{Route: jiratest.RouteSearch, Skip: 2, Status: http.StatusServiceUnavailable})
 	if _, err := event.Call(t.Context(), h.bus, event.JiraTask("jira"), &agnesv1.JiraTaskRequest{Name: "backfill"}); err != nil {
 		t.Fatal(err)
@@ -122,12 +112,7 @@ func TestABackfillGoesOnWhereItWasStopped(t *testing.T) {
 
 func TestABackfillThatSomebodyStoppedWaitsForSomebody(t *testing.T) {
 	t.Parallel()
-	site := jiratest.New(jiratest.Config{})
-	defer site.Close()
-	site.Populate(350, 3, 2)
-	h := newHouse(t, site)
-	h.start()
-	h.answers()
+	site, h := populated(t, 350, 3, 2)
 	ask := func(q *agnesv1.JiraTaskRequest) {
 		t.Helper()
 		if _, err := event.Call(t.Context(), h.bus, event.JiraTask("jira"), q); err != nil {

@@ -174,6 +174,9 @@ func (o *outbox) write(lines []byte, sync bool) error {
 	}
 	o.mu.Unlock()
 	if err != nil || full {
+		if err != nil {
+			_ = o.file.Sync() // what was confirmed before without
+		}
 		closed := o.file.Close()
 		o.file = nil
 		if err == nil && closed != nil {

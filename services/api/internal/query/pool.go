@@ -221,7 +221,6 @@ func (p *pool) run(ctx context.Context, scope *Scope, j answer.Job, write func([
 }
 
 // attempt answers a job in one process. again tells that another one may do better.
-
 func (p *pool) attempt(ctx context.Context, scope *Scope, j answer.Job, write func([]byte) error) (summary answer.Summary, again bool, err error) {
 	process, err := p.take(ctx, worker.PlaceOf(scope))
 	if err != nil {

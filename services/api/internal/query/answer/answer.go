@@ -133,9 +133,9 @@ func (r *Runner) Run(ctx context.Context, scope *Scope, job Job, write func([]by
 	}
 	run := &running{runner: r, scope: scope, job: job, format: format, write: write}
 	chosen := scope.selects(job.SQL)
-	partial := len(chosen.bound) < len(scope.views)
+	partial := len(scope.views) > 0 && (len(chosen.bound) < len(scope.views) || chosen.forms != lake.AllForms)
 	err := run.answer(ctx, chosen)
-	if (partial && !chosen.deferred || chosen.forms != lake.AllForms) && !run.out.started && isUnknownName(err) {
+	if partial && !chosen.deferred && !run.out.started && isUnknownName(err) {
 		// The statement put a name together by itself, or asks for one that nobody has: look again
 		// with every name, which also knows better what was meant.
 		chosen.deferred, chosen.forms = true, lake.AllForms

@@ -16,8 +16,7 @@ type sessions struct {
 
 	mu     sync.Mutex
 	open   map[string]*shared
-	made   int           // for the names of folders, as is
-	blanks int           // for those of the ones opened ahead
+	made   int           // for the names of folders
 	clock  int           // counts uses
 	blank  *lake.Session // for whoever comes next
 	closed bool
@@ -80,13 +79,13 @@ func (s *sessions) take(ctx context.Context, scope *Scope, chosen selection) (se
 func (s *sessions) prepare() error {
 	s.mu.Lock()
 	waits := s.blank != nil || s.closed
-	s.blanks++
-	number := s.blanks
+	s.made++
+	number := s.made
 	s.mu.Unlock()
 	if waits {
 		return nil
 	}
-	blank, err := lake.OpenBlank(s.options("blank-" + strconv.Itoa(number)))
+	blank, err := lake.OpenBlank(s.options(number))
 	if err != nil {
 		return err
 	}
@@ -100,11 +99,11 @@ func (s *sessions) prepare() error {
 	return nil
 }
 
-// options of a session that spills into a folder of that name.
-func (s *sessions) options(folder string) lake.SessionOptions {
+// options of the session of that number.
+func (s *sessions) options(number int) lake.SessionOptions {
 	o := lake.SessionOptions{MemoryBytes: s.cfg.MemoryBytes, Threads: s.cfg.Threads, TempBytes: s.cfg.TempBytes}
 	if s.cfg.Dir != "" {
-		o.TempDir = filepath.Join(s.cfg.Dir, folder)
+		o.TempDir = filepath.Join(s.cfg.Dir, strconv.Itoa(number))
 	}
 	return o
 }
@@ -123,7 +122,7 @@ func (s *sessions) start(entry *shared, views []lake.View, number int) {
 			}
 			return
 		}
-		o := s.options(strconv.Itoa(number))
+		o := s.options(number)
 		o.Views = views
 		entry.session, entry.err = lake.OpenSession(context.Background(), o)
 	}()
