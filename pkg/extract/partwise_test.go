@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
@@ -198,5 +199,65 @@ func TestAFeedRunsAndIsMerged(t *testing.T) {
 	}
 	if one != two || !slices.Equal(tables, []string{"a", "b"}) {
 		t.Fatalf("answers %v and %v", one, two)
+	}
+}
+
+func TestPartsAreExtended(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	src := &scripted{}
+	cfg := runConfig(dir, src, register("t")...)
+	extended := true
+	// extend writes a first part, and later tries to have more rows in it.
+	extend := func(query string) {
+		src.set("t", func(ctx context.Context, spec TableSpec, w *TableWriter) error {
+			q := PartQuery{SQL: query, RowBytes: 16}
+			if spec.Previous != nil {
+				var err error
+				if extended, err = w.ExtendPart(ctx, 0, q); err != nil || extended {
+					return err
+				}
+				q.SQL = "SELECT * FROM " + readParquet(spec.Previous.Files) + " UNION ALL " + query
+			}
+			_, err := w.WritePart(ctx, q)
+			return err
+		})
+	}
+	rows := func() (string, lake.Shape) {
+		table := mustTable(t, mustVersion(t, dir), "t")
+		shape, err := lake.ShapeOf(table.Files[0])
+		if err != nil || len(table.Files) != 1 || table.Rows != shape.Rows {
+			t.Fatalf("%d files with %+v (%d rows): %v", len(table.Files), shape, table.Rows, err)
+		}
+		return ask(t, "SELECT string_agg(id, ' ' ORDER BY id) FROM "+readParquet(table.Files)), shape
+	}
+	want := "0"
+	extend("SELECT 0 AS id, 'x' AS v")
+	mustOutcome(t, mustRun(t, cfg), "t", OutcomeUpdated)
+	for i := range mostExtensions + 4 {
+		extend(fmt.Sprintf("SELECT %d AS id, NULL::VARCHAR AS v", 100+i))
+		mustOutcome(t, mustRun(t, cfg), "t", OutcomeUpdated)
+		want += fmt.Sprint(" ", 100+i)
+		got, shape := rows()
+		if got != want || shape.RowGroups > mostExtensions+1 || extended == (i == mostExtensions) {
+			t.Fatalf("after %d: %s in %+v, extended %v", i, got, shape, extended)
+		}
+	}
+	extend("SELECT 1 AS id, 'y' AS v WHERE false")
+	if ready := mustRun(t, cfg); ready.GetChanged() || !extended {
+		t.Errorf("nothing more changed the table: %v", ready)
+	}
+	// A part with other columns cannot be extended.
+	src.set("t", func(ctx context.Context, spec TableSpec, w *TableWriter) error {
+		var err error
+		if extended, err = w.ExtendPart(ctx, 0, PartQuery{SQL: "SELECT 1 AS other, 'y' AS v", RowBytes: 16}); err != nil {
+			return err
+		}
+		_, err = w.WritePart(ctx, PartQuery{SQL: "SELECT i AS other, 'y' AS v FROM range(20) r(i)"})
+		return err
+	})
+	mustOutcome(t, mustRun(t, cfg), "t", OutcomeUpdated)
+	if got := ask(t, "SELECT count(other) FROM "+readParquet(mustTable(t, mustVersion(t, dir), "t").Files)); extended || got != "20" {
+		t.Errorf("extended %v: %s", extended, got)
 	}
 }

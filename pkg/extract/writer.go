@@ -35,7 +35,7 @@ type TableWriter struct {
 type output struct {
 	files      []string
 	rows       []int64
-	kept       []int // of a part-wise table: which part of the last version stands here, or -1
+	parts      []writtenPart // of a part-wise table
 	partwise   bool
 	single     bool   // the session has one thread
 	empty      string // of a part-wise table: a file with its columns and no rows

@@ -46,6 +46,31 @@ func Stitch(files []string) (*Stitched, error) {
 	return &Stitched{SectionReader: io.NewSectionReader(p, 0, p.size), pieces: p}, nil
 }
 
+// Shape is what the footer of a parquet file counts.
+type Shape struct {
+	Rows      int64
+	RowGroups int
+}
+
+// ShapeOf reads the footer of a parquet file.
+func ShapeOf(file string) (Shape, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return Shape{}, fmt.Errorf("look at parquet: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	footer, err := readFooter(f)
+	if err != nil {
+		return Shape{}, fmt.Errorf("look at parquet: %s: %w", filepath.Base(file), err)
+	}
+	r := &thriftReader{in: footer.groups}
+	groups, _ := r.list()
+	if r.err != nil {
+		return Shape{}, fmt.Errorf("look at parquet: %s: %w", filepath.Base(file), r.err)
+	}
+	return Shape{Rows: footer.rows, RowGroups: int(groups)}, nil
+}
+
 // Close closes the files.
 func (s *Stitched) Close() error { return s.pieces.close() }
 

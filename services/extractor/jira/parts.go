@@ -102,6 +102,8 @@ type plan struct {
 	next  token
 	rows  int64           // that were written
 	fresh map[string]bool // months of rows that wait in the temporary table
+	// differences are those of months that were compared with their parts, by month.
+	differences map[string]difference
 }
 
 // all writes every month anew.
@@ -138,24 +140,24 @@ func (p *plan) some(ctx context.Context, touched store.Touched) error {
 	if err := p.prepare(ctx, touched); err != nil {
 		return err
 	}
+	if err := p.compare(ctx, touched, standing); err != nil {
+		return err
+	}
 	for _, month := range months {
 		at, stands := standing[month]
-		ids := touched[month]
-		if len(ids) == 0 {
-			if month == "" {
-				continue // that of an empty table
+		if stands {
+			if done, err := p.reuse(ctx, month, at, touched); err != nil || done {
+				if err != nil {
+					return err
+				}
+				continue
 			}
-			if err := p.w.KeepPart(at); err != nil {
-				return err
-			}
-			p.next.Months = append(p.next.Months, month)
-			continue
 		}
 		previous := ""
 		if stands {
 			previous = p.spec.Previous.Files[at]
 		}
-		if err := p.month(ctx, month, ids, previous); err != nil {
+		if err := p.month(ctx, month, touched[month], previous); err != nil {
 			return err
 		}
 	}
@@ -167,6 +169,18 @@ const (
 	freshTable = "agnes_fresh"
 	freshMonth = "agnes_month"
 )
+
+func readPart(file string) string {
+	return "read_parquet(" + lake.QuoteLiteral(lake.LiteralPath(file)) + ")"
+}
+
+func quoteIDs(ids []int64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
+	}
+	return quoteAll(texts)
+}
 
 // prepare reads the rows of all issues that changed into a temporary table: DuckDB takes as long to begin
 // with a file as with a part.
@@ -214,12 +228,8 @@ func (p *plan) gather(ctx context.Context, touched store.Touched, out *rowFile) 
 func (p *plan) month(ctx context.Context, month string, ids []int64, previous string) error {
 	var from []string
 	if previous != "" {
-		texts := make([]string, len(ids))
-		for i, id := range ids {
-			texts[i] = strconv.FormatInt(id, 10)
-		}
-		from = append(from, selectColumns(p.table.Columns)+" FROM read_parquet("+lake.QuoteLiteral(lake.LiteralPath(previous))+") WHERE "+
-			lake.QuoteIdent(rows.IssueIDColumn)+" NOT IN ("+quoteAll(texts)+")")
+		from = append(from, selectColumns(p.table.Columns)+" FROM "+readPart(previous)+" WHERE "+
+			lake.QuoteIdent(rows.IssueIDColumn)+" NOT IN ("+quoteIDs(ids)+")")
 	}
 	if p.fresh[month] {
 		from = append(from, selectColumns(p.table.Columns)+" FROM "+freshTable+" WHERE "+freshMonth+" = "+lake.QuoteLiteral(month))

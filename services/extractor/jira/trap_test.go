@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/extract"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/extractor/jira/jiratest"
 )
 
@@ -258,4 +259,49 @@ func TestWhatJiraRefusesOfAnIssueIsNotAskedForAgain(t *testing.T) {
 	if n := waiting(http.StatusServiceUnavailable); n != 1 {
 		t.Errorf("%d issues wait for a site that fails", n)
 	}
+}
+
+// What is only added stands behind what was there, which is copied as it is; what changes is written anew.
+func TestTrap_J7_WhatIsAddedExtendsAPart(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	key := site.Create("SUP", nil)
+	other := site.Create("SUP", nil)
+	first := site.Comment(key, "one")
+	site.Comment(other, "of the other")
+	b.backfill()
+	b.run(false)
+	heard.take()
+	step := func(what string, groups int, bodies ...string) {
+		t.Helper()
+		b.receive(heard.take()...)
+		b.run(false)
+		files := b.files("comments")
+		if len(files) != 1 {
+			t.Fatalf("%s: %d parts", what, len(files))
+		}
+		shape, err := lake.ShapeOf(files[0])
+		if err != nil || shape.RowGroups != groups || shape.Rows != int64(len(bodies)) {
+			t.Errorf("%s: %+v %v", what, shape, err)
+		}
+		all := b.rows("comments")
+		for _, body := range bodies {
+			if !slices.ContainsFunc(all, func(row string) bool { return strings.Contains(row, body) }) {
+				t.Errorf("%s: no %q in %q", what, body, all)
+			}
+		}
+	}
+	site.Comment(key, "two")
+	step("a comment more", 2, "one", "two", "of the other")
+	standing := b.files("comments")
+	site.Update(key, jiratest.Set{"summary": "changed"})
+	step("no comment", 2, "one", "two", "of the other")
+	if !slices.Equal(standing, b.files("comments")) {
+		t.Error("a part in which nothing differs was written")
+	}
+	site.Comment(other, "three")
+	site.EditComment(key, first, "uno")
+	step("one changed and one more", 1, "uno", "two", "three", "of the other")
+	site.DeleteComment(key, first)
+	step("one less", 1, "two", "three", "of the other")
 }
