@@ -381,7 +381,7 @@ func (f *feed) endSprint(ctx context.Context, tx *store.Tx, sprint string) error
 			continue
 		}
 		if doc, changed := withoutSprint(old.JSON, f.fields.SprintField(), sprint); changed {
-			if err := f.keep(ctx, tx, id, doc, old, true); err != nil {
+			if err := f.keep(ctx, tx, id, parse(doc), old, true); err != nil {
 				return err
 			}
 		}
