@@ -19,9 +19,9 @@ const newCatalog = "agnes_new"
 
 // publish builds the extract.duckdb of a state in scratch and swaps it in: what stood before stands
 // whole until the rename, and the new one after it.
-func publish(ctx context.Context, dataDir, source, scratch string, s *state, step func(string)) error {
+func publish(ctx context.Context, dataDir, source, scratch string, w *warm, s *state, step func(string)) error {
 	file := filepath.Join(scratch, extractFile)
-	if err := buildExtract(ctx, dataDir, file, s); err != nil {
+	if err := buildExtract(ctx, w, dataDir, file, s); err != nil {
 		return fmt.Errorf("build the extract of %s: %w", source, err)
 	}
 	if _, err := os.Stat(file + walSuffix); err == nil {
@@ -38,25 +38,21 @@ func publish(ctx context.Context, dataDir, source, scratch string, s *state, ste
 	return nil
 }
 
-func buildExtract(ctx context.Context, dataDir, file string, s *state) error {
-	db, err := lake.Open(ctx, lake.Options{MemoryBytes: readerMemory, Threads: 1})
+func buildExtract(ctx context.Context, w *warm, dataDir, file string, s *state) error {
+	instance, err := w.take(ctx, readerMemory)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }()
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return lake.Scrub(err)
-	}
-	defer func() { _ = conn.Close() }()
-	b := builder{ctx: ctx, conn: conn, dataDir: dataDir}
+	b := builder{ctx: ctx, conn: instance.conn, dataDir: dataDir}
+	defer func() { w.give(instance, b.clean) }()
 	b.exec("ATTACH " + lake.QuoteLiteral(file) + " AS " + newCatalog)
 	b.stubs(s)
 	b.exec("USE " + newCatalog)
+	b.exec(quickSettings)
 	b.exec("BEGIN")
 	b.contract(s)
 	b.insert("_meta", 6, metaRows(s))
-	b.insert("_parts", 6, partRows(s))
+	b.parts(s)
 	b.insert("_agnes", 2, tokenRows(s))
 	for _, name := range s.names() {
 		b.view(s.entries[name])
@@ -65,8 +61,17 @@ func buildExtract(ctx context.Context, dataDir, file string, s *state) error {
 	b.exec("CHECKPOINT " + newCatalog)
 	b.exec("USE memory")
 	b.exec("DETACH " + newCatalog)
+	b.exec(usualSettings)
+	b.clean = b.err == nil && !b.stubbed
 	return b.err
 }
+
+// For a file of some hundred rows that is written once: the commit writes the file itself, where it
+// would else write a log first and the file thereafter, and no compression is tried out.
+const (
+	quickSettings = "SET GLOBAL checkpoint_threshold = '0B'; SET GLOBAL force_compression = 'uncompressed'"
+	usualSettings = "RESET GLOBAL checkpoint_threshold; RESET GLOBAL force_compression"
+)
 
 // builder writes one extract.duckdb; after an error it does nothing more.
 type builder struct {
@@ -74,6 +79,8 @@ type builder struct {
 	conn    *sql.Conn
 	dataDir string
 	err     error
+	stubbed bool // catalogs stay attached
+	clean   bool // nothing is left in the instance
 }
 
 func (b *builder) exec(statement string, args ...any) {
@@ -98,6 +105,7 @@ func (b *builder) stubs(s *state) {
 		}
 		if !aliases[strings.ToLower(r.alias)] {
 			aliases[strings.ToLower(r.alias)] = true
+			b.stubbed = true
 			b.exec("ATTACH ':memory:' AS " + lake.QuoteIdent(r.alias))
 		}
 		if schema := strings.ToLower(lake.QuoteName(r.alias, r.schema)); !schemas[schema] {
@@ -148,14 +156,23 @@ func metaRows(s *state) (rows [][]any) {
 	return rows
 }
 
-// partRows lists the parts of all tables, of each in their order.
-func partRows(s *state) (rows [][]any) {
+// parts lists the parts of all tables, of each in their order. There may be thousands: as six lists
+// they are written five times as fast as by as many values.
+func (b *builder) parts(s *state) {
+	var tables, paths, sha256, md5 []string
+	var sizes, rows []int64
 	for _, name := range s.names() {
 		for _, p := range s.entries[name].Parts {
-			rows = append(rows, []any{name, p.Path, p.SHA256, p.MD5, p.SizeBytes, p.Rows})
+			tables, paths = append(tables, name), append(paths, p.Path)
+			sha256, md5 = append(sha256, p.SHA256), append(md5, p.MD5)
+			sizes, rows = append(sizes, p.SizeBytes), append(rows, p.Rows)
 		}
 	}
-	return rows
+	if len(tables) == 0 {
+		return
+	}
+	text, number := "unnest(CAST(? AS VARCHAR[]))", "unnest(CAST(? AS BIGINT[]))"
+	b.exec("INSERT INTO _parts SELECT "+strings.Join([]string{text, text, text, text, number, number}, ", "), tables, paths, sha256, md5, sizes, rows)
 }
 
 func tokenRows(s *state) (rows [][]any) {

@@ -196,7 +196,7 @@ func (q *queue) runOnce(ctx context.Context, request *agnesv1.ExtractRequested, 
 	}
 	return Run(ctx, RunConfig{
 		Connector: q.rt.cfg.Connector, Source: q.source, Registry: registry,
-		Tables: request.GetTables(), Force: request.GetForce(), RunIDs: ids, Limits: q.rt.cfg.Limits, memory: &q.memory,
+		Tables: request.GetTables(), Force: request.GetForce(), RunIDs: ids, Limits: q.rt.cfg.Limits, memory: &q.memory, warm: q.rt.warm,
 		Progress: func(p *agnesv1.ExtractProgress) {
 			if err := event.Publish(ctx, q.rt.cfg.Bus, event.ExtractProgress, q.source.Name, p); err != nil {
 				zerolog.Ctx(ctx).Debug().Err(err).Msg("progress was not published")

@@ -47,7 +47,33 @@ type extractObject struct {
 }
 
 // openExtract attaches the extract of a source. scratchDir is where CopyOut works; empty for reading.
-func openExtract(ctx context.Context, dataDir, source, scratchDir string) (*extractReader, error) {
+// confined is a session that read the same source before and is to be used, and is closed where it is
+// of no use; nil for a new one.
+func openExtract(ctx context.Context, dataDir, source, scratchDir string, confined *session) (*extractReader, error) {
+	r, err := findExtract(dataDir, source)
+	if err != nil {
+		if confined != nil {
+			confined.close(false)
+		}
+		return nil, err
+	}
+	if confined != nil {
+		r.session = confined
+		if err := r.attachFile(ctx, PointerPath(r.dataDir, source)); err == nil {
+			return r, nil
+		}
+		r.close()
+	}
+	r.session = &session{dir: scratchDir, memory: readerMemory, threads: 1}
+	if err := r.attach(ctx); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// findExtract finds the file, and attaches nothing.
+func findExtract(dataDir, source string) (*extractReader, error) {
 	dataDir, err := filepath.Abs(dataDir)
 	if err != nil {
 		return nil, fmt.Errorf("resolve the data directory: %w", err)
@@ -59,19 +85,11 @@ func openExtract(ctx context.Context, dataDir, source, scratchDir string) (*extr
 	if stamp == "" {
 		return nil, fault.New(fault.NotFound, "the source %s has no extract", source)
 	}
-	r := &extractReader{
-		dataDir: dataDir, source: source, dir: SourceDir(dataDir, source), stamp: stamp,
-		session: &session{dir: scratchDir, memory: readerMemory, threads: 1},
-	}
-	if err := r.attach(ctx); err != nil {
-		r.close()
-		return nil, err
-	}
-	return r, nil
+	return &extractReader{dataDir: dataDir, source: source, dir: SourceDir(dataDir, source), stamp: stamp}, nil
 }
 
 func (r *extractReader) close() {
-	r.session.close()
+	r.session.close(false)
 	if r.aside != nil {
 		_ = r.aside.Close()
 	}
@@ -176,6 +194,7 @@ func (r *extractReader) confine(ctx context.Context) error {
 		dirs = append(dirs, r.session.dir+string(filepath.Separator))
 	}
 	for _, s := range []string{
+		"SET GLOBAL enable_external_file_cache = false", // other programs rewrite files in place
 		"SET GLOBAL allowed_directories = " + lake.QuoteList(dirs),
 		"SET GLOBAL enable_external_access = false",
 	} {

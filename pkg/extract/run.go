@@ -84,6 +84,7 @@ type RunConfig struct {
 	Step func(step string)
 
 	memory *memory // of Serve
+	warm   *warm   // of Serve
 }
 
 // Run extracts once and publishes what changed. It is what Serve does for a request, without a bus:
@@ -194,7 +195,7 @@ func (r *run) run(ctx context.Context) (*agnesv1.ExtractReady, error) {
 	if changed || !next.sameMemory(last) {
 		r.tracker.phase("publishing", "")
 		r.Step("build")
-		if err := publish(context.WithoutCancel(ctx), r.source.DataDir, r.source.Name, r.scratch.Dir, next, r.Step); err != nil {
+		if err := publish(context.WithoutCancel(ctx), r.source.DataDir, r.source.Name, r.scratch.Dir, r.warm, next, r.Step); err != nil {
 			return nil, err
 		}
 		r.memory.keep(r.source.DataDir, r.source.Name, next)
@@ -343,10 +344,11 @@ func (r *run) table(ctx context.Context, j *job, dir string) (err error) {
 	}()
 	run := &tableRun{
 		dir:      dir,
-		session:  &session{dir: dir, memory: r.MemoryBytes / int64(r.Limits.Tables), threads: r.Threads},
+		session:  &session{dir: dir, memory: r.MemoryBytes / int64(r.Limits.Tables), threads: r.Threads, warm: r.warm},
 		progress: r.tracker.table,
 	}
-	defer run.session.drop()
+	clean := false // also after a panic
+	defer func() { run.session.drop(clean) }()
 	w, err := newWriter(run, j.spec)
 	if err != nil {
 		return err
@@ -363,7 +365,11 @@ func (r *run) table(ctx context.Context, j *job, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.complete(ctx, j, w)
+	if err := r.complete(ctx, j, w); err != nil {
+		return err
+	}
+	clean = true
+	return nil
 }
 
 // complete finishes the writers of a table and gives their parts their names.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -69,6 +70,7 @@ type serving struct {
 	slots  chan struct{} // of runs
 	hard   context.Context
 	cancel context.CancelFunc
+	warm   *warm
 	work   sync.WaitGroup
 	metrics
 }
@@ -110,11 +112,17 @@ func newRuntime(ctx context.Context, cfg RuntimeConfig) (*serving, error) {
 		}
 		rt.queues[s.Name] = newQueue(rt, s)
 	}
+	dataDir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("resolve the data directory: %w", err)
+	}
+	rt.warm = newWarm(dataDir, cfg.Tables+1)
 	rt.hard, rt.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return rt, nil
 }
 
 func (rt *serving) serve(ctx context.Context) error {
+	defer rt.warm.close()
 	defer rt.work.Wait()
 	defer rt.cancel()
 	soft, stop := context.WithCancel(ctx)

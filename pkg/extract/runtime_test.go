@@ -186,6 +186,31 @@ func TestServeRunsWhatIsRequested(t *testing.T) {
 }
 
 // Requests that come while a run is under way become one run: all tables, by force, for all of them.
+// The runs of a Serve pass an instance on, which ends with it, and so does its scratch.
+func TestServeClosesWhatItKeeps(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "t")
+	patched(s.src, "SELECT 1 AS id")
+	s.start()
+	var last []*instance
+	for n := range 2 {
+		s.request("src", &agnesv1.ExtractRequested{Force: true})
+		receive(t, s.ready, "the version")
+		kept := s.rt.warm.kept()
+		if len(kept) == 0 || n > 0 && kept[0] != last[0] {
+			t.Errorf("%v are kept after %v", kept, last)
+		}
+		last = kept
+	}
+	s.end()
+	if left, err := os.ReadDir(scratchRoot(s.cfg.DataDir)); err != nil || len(left) > 0 {
+		t.Errorf("scratch is left: %v %v", left, err)
+	}
+	if err := last[0].db.PingContext(t.Context()); err == nil {
+		t.Error("an instance is left open")
+	}
+}
+
 func TestServeMergesRequests(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "a", "b")

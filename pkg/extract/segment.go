@@ -171,7 +171,7 @@ func (w *TableWriter) writeSegments(ctx context.Context, p segments) error {
 		out.files[i] = filepath.Join(w.dir, fmt.Sprintf("segment-%d.parquet", i))
 		query := fmt.Sprintf("SELECT * FROM %s WHERE rowid >= %d AND rowid < %d ORDER BY %s", p.table, start, end, p.order)
 		group.Go(func() error {
-			n, err := runCopy(copyCtx, s.db, copyStatement(query, out.files[i], p.group))
+			n, err := runCopy(copyCtx, s.instance.db, copyStatement(query, out.files[i], p.group))
 			if err == nil && n != end-start {
 				err = fault.New(fault.Internal, "a segment has %d rows instead of %d", n, end-start)
 			}

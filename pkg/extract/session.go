@@ -23,11 +23,14 @@ type session struct {
 	dir     string // scratch of this table; empty for none, and then nothing is spilled
 	memory  int64
 	threads int
+	warm    *warm // where one that is not own comes from, and goes to; nil for nowhere
 
-	mu     sync.Mutex
-	db     *lake.DB
-	conn   *sql.Conn
-	staged bool
+	mu       sync.Mutex
+	instance *instance
+	conn     *sql.Conn // of the instance
+	lent     bool      // by warm
+	own      bool      // what ran in it may have left something behind, or will
+	staged   bool
 }
 
 func (s *session) open(ctx context.Context) (*sql.Conn, error) {
@@ -36,6 +39,20 @@ func (s *session) open(ctx context.Context) (*sql.Conn, error) {
 	if s.conn != nil {
 		return s.conn, nil
 	}
+	var err error
+	if s.lent = s.warm != nil && !s.own; s.lent {
+		s.instance, err = s.warm.take(ctx, s.memory)
+	} else {
+		s.instance, err = s.openOwn(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the session of a table: %w", err)
+	}
+	s.conn = s.instance.conn
+	return s.conn, nil
+}
+
+func (s *session) openOwn(ctx context.Context) (*instance, error) {
 	spill := ""
 	if s.dir != "" {
 		spill = filepath.Join(s.dir, "spill")
@@ -43,32 +60,42 @@ func (s *session) open(ctx context.Context) (*sql.Conn, error) {
 			return nil, fmt.Errorf("make scratch: %w", err)
 		}
 	}
-	db, err := lake.Open(ctx, lake.Options{MemoryBytes: s.memory, Threads: s.threads, TempDir: spill})
-	if err != nil {
-		return nil, fmt.Errorf("open the session of a table: %w", err)
-	}
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("open the session of a table: %w", lake.Scrub(err))
-	}
-	s.db, s.conn = db, conn
-	return conn, nil
+	return openInstance(ctx, lake.Options{MemoryBytes: s.memory, Threads: s.threads, TempDir: spill})
 }
 
-func (s *session) close() {
+// keep says that what runs from now on may leave settings, macros or attached catalogs behind: the
+// session is not passed on. Where it is not open yet, it will have all its threads.
+func (s *session) keep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn != nil {
-		_ = s.conn.Close()
-		_ = s.db.Close()
-		s.conn, s.db = nil, nil
+	s.own = true
+}
+
+// keepNew is keep for a session that is not open yet.
+func (s *session) keepNew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own = s.own || s.instance == nil
+}
+
+// close ends the session. One that is clean, in which everything went well, may be passed on.
+func (s *session) close(clean bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.instance == nil {
+		return
 	}
+	if s.lent {
+		s.warm.give(s.instance, clean && !s.own)
+	} else {
+		s.instance.close()
+	}
+	s.instance, s.conn = nil, nil
 }
 
 // drop closes the session and removes what it kept in scratch, but for the files that were copied.
-func (s *session) drop() {
-	s.close()
+func (s *session) drop(clean bool) {
+	s.close(clean)
 	for _, name := range []string{"spill", "connector", stageFile, stageFile + walSuffix} {
 		_ = os.RemoveAll(filepath.Join(s.dir, name))
 	}
@@ -145,6 +172,7 @@ func (s *session) stage(ctx context.Context) error {
 	if s.staged {
 		return nil
 	}
+	s.keep()
 	file := filepath.Join(s.dir, stageFile)
 	if err := s.exec(ctx, "ATTACH "+lake.QuoteLiteral(file)+" AS "+lake.QuoteIdent(stageCatalog)); err != nil {
 		return err

@@ -58,7 +58,7 @@ type VersionTable struct {
 // The views of an extract reach files of their own source's folder only: whatever else they name is a
 // problem of that table. A write-ahead log beside the file is read with it and left as it is (trap E4).
 func OpenVersion(ctx context.Context, dataDir, source string) (*Version, error) {
-	r, err := openExtract(ctx, dataDir, source, "")
+	r, err := openExtract(ctx, dataDir, source, "", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +292,7 @@ func CopyOut(ctx context.Context, dataDir string, v *Version, table, dir string)
 		return nil, err
 	}
 	defer func() { _ = scratch.Close() }()
-	r, err := openExtract(ctx, dataDir, v.Source, scratch.Dir)
+	r, err := openExtract(ctx, dataDir, v.Source, scratch.Dir, nil)
 	if err != nil {
 		return nil, err
 	}

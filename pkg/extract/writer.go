@@ -81,7 +81,8 @@ func (w *TableWriter) Query(ctx context.Context, query string, rowBytes int64) e
 	if w.out != nil || w.declared != nil {
 		return fault.New(fault.Internal, "the table %s is written twice", w.name)
 	}
-	from := "(" + strings.TrimRight(strings.TrimSpace(query), ";") + "\n)"
+	from := parenthesised(query)
+	w.table.session.keep()
 	conn, err := w.table.session.open(ctx)
 	if err != nil {
 		return err
@@ -99,12 +100,26 @@ func (w *TableWriter) Query(ctx context.Context, query string, rowBytes int64) e
 // Exec runs one statement in the writer's own DuckDB session: in memory, with limits on memory and
 // threads, spilling under $DATA_DIR/tmp, free to read files. Use it for temporary tables and settings.
 func (w *TableWriter) Exec(ctx context.Context, statement string, args ...any) error {
+	w.table.session.keep()
 	return w.table.session.exec(ctx, statement, args...)
 }
 
-// Rows runs a query in the session of Exec and calls scan for each row.
+// TempTable makes a temporary table of the rows of a SELECT, which the queries of WritePart see by its
+// name. Where nothing but TempTable and WritePart works in a session, Serve passes its DuckDB on to the
+// next table or run and need not open a new one, which Exec would make necessary. It may have one thread.
+func (w *TableWriter) TempTable(ctx context.Context, name, query string) error {
+	return w.table.session.exec(ctx, "CREATE TEMP TABLE "+lake.QuoteIdent(name)+" AS "+parenthesised(query))
+}
+
+// Rows runs a SELECT in the session of Exec and TempTable, and calls scan for each row.
 func (w *TableWriter) Rows(ctx context.Context, query string, scan func(scan func(dest ...any) error) error) error {
-	return w.table.session.rows(ctx, query, scan)
+	w.table.session.keepNew()
+	return w.table.session.rows(ctx, "SELECT * FROM "+parenthesised(query), scan)
+}
+
+// parenthesised is a query as a part of another one: a SELECT, whatever else a connector wrote.
+func parenthesised(query string) string {
+	return "(" + strings.TrimRight(strings.TrimSpace(query), ";") + "\n)"
 }
 
 // Columns declares the columns for Append. Columns without any Append is an empty, typed table.

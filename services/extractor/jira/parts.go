@@ -200,7 +200,7 @@ func (p *plan) prepare(ctx context.Context, touched store.Touched) error {
 	if err = errors.Join(err, cerr); err != nil || len(p.fresh) == 0 {
 		return err
 	}
-	return p.w.Exec(ctx, "CREATE TEMP TABLE "+freshTable+" AS "+selectFile(columns, written))
+	return p.w.TempTable(ctx, freshTable, selectFile(columns, written))
 }
 
 // gather writes the rows of issues that changed, each with its month.
