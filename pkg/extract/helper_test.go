@@ -117,6 +117,7 @@ func mustVersion(tb testing.TB, dataDir string) *Version {
 	if err != nil {
 		tb.Fatalf("open the version: %v", err)
 	}
+	sameByReader(tb, dataDir, v)
 	return v
 }
 

@@ -23,6 +23,10 @@ func TestTrap_E1_WriterInAnotherProcess(t *testing.T) {
 	dir := t.TempDir()
 	path := PointerPath(dir, "src")
 	writeDB(t, path, metaTable)
+	reader := newTestReader(t, dir)
+	if _, err := reader.OpenVersion(t.Context(), "src"); err != nil || reader.ready() == nil {
+		t.Fatalf("no DuckDB is kept, which must not hold the file: %v", err)
+	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTrap_E1_WriterInAnotherProcess$", "-test.count=1")
 	cmd.Env = append(os.Environ(), holdEnv+"="+path)
 	stdin, err := cmd.StdinPipe()
@@ -41,6 +45,11 @@ func TestTrap_E1_WriterInAnotherProcess(t *testing.T) {
 	}
 	before := pairStamp(path)
 	mustTable(t, mustVersion(t, dir), "late")
+	for range 2 {
+		if v, err := reader.OpenVersion(t.Context(), "src"); err != nil || len(v.Tables) != 1 {
+			t.Errorf("%v: %+v", err, v)
+		}
+	}
 	if pairStamp(path) != before {
 		t.Error("the reader changed the extract")
 	}

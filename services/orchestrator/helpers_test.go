@@ -54,7 +54,9 @@ func newHouse(tb testing.TB, instance *service.Instance) *house {
 // restart is a new process on the same data directory.
 func (h *house) restart(instance *service.Instance) {
 	h.t.Helper()
-	o, err := New(Options{DataDir: h.dir, Instance: instance, Announce: h.hear})
+	versions := extract.NewReader(h.dir)
+	h.t.Cleanup(versions.Close)
+	o, err := New(Options{DataDir: h.dir, Instance: instance, Announce: h.hear, OpenVersion: versions.OpenVersion})
 	if err != nil {
 		h.t.Fatal(err)
 	}

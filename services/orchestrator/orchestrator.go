@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/service"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
@@ -32,6 +33,9 @@ type Options struct {
 	Announce func(ctx context.Context, id string, m *agnesv1.AnalyticsPublished) error
 	// Published is called after a source's document changed; nil for nothing. It must not block.
 	Published func(source string)
+	// OpenVersion reads the extract that stands of a source, such as an extract.Reader's; nil means
+	// extract.OpenVersion.
+	OpenVersion func(ctx context.Context, source string) (*extract.Version, error)
 	// Grace is how long a generated part outlives its last publication; zero means an hour.
 	Grace time.Duration
 	// Metrics is where the metrics are registered; nil means nowhere.
@@ -44,6 +48,7 @@ type Orchestrator struct {
 	dataDir   string
 	announce  func(ctx context.Context, id string, m *agnesv1.AnalyticsPublished) error
 	published func(source string)
+	open      func(ctx context.Context, source string) (*extract.Version, error)
 	grace     time.Duration
 	metrics   *metrics
 	now       func() time.Time
@@ -80,8 +85,13 @@ func New(opts Options) (*Orchestrator, error) {
 		}
 	}
 	o := &Orchestrator{
-		dataDir: dataDir, announce: opts.Announce, published: opts.Published, grace: opts.Grace,
+		dataDir: dataDir, announce: opts.Announce, published: opts.Published, open: opts.OpenVersion, grace: opts.Grace,
 		metrics: newMetrics(opts.Metrics), now: time.Now,
+	}
+	if o.open == nil {
+		o.open = func(ctx context.Context, source string) (*extract.Version, error) {
+			return extract.OpenVersion(ctx, dataDir, source)
+		}
 	}
 	if o.grace <= 0 {
 		o.grace = defaultGrace

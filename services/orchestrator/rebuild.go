@@ -76,7 +76,7 @@ func (o *Orchestrator) rebuildLocked(ctx context.Context, name string, runIDs []
 	if twin := o.twinOf(name); twin != "" && previous.PublishedAt.IsZero() {
 		return Result{}, fault.New(fault.Conflict, "source %s differs from the published source %s only in letter case; rename its folder", name, twin)
 	}
-	version, err := extract.OpenVersion(ctx, o.dataDir, name)
+	version, err := o.open(ctx, name)
 	switch {
 	case err == nil:
 		return o.publishVersion(ctx, previous, version, runIDs)

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/pkg/service"
@@ -25,7 +26,7 @@ const name = "orchestrator"
 type Config struct {
 	service.Base
 	Parallel   int           `envconfig:"AGNES_ORCHESTRATOR_PARALLEL" default:"2" desc:"sources that are rebuilt at once"`
-	Coalesce   time.Duration `envconfig:"AGNES_ORCHESTRATOR_COALESCE" default:"5ms" desc:"how long a rebuild waits for more announcements of its source"`
+	Coalesce   time.Duration `envconfig:"AGNES_ORCHESTRATOR_COALESCE" default:"20ms" desc:"how long a rebuild waits for more announcements of its source"`
 	Reconcile  time.Duration `envconfig:"AGNES_ORCHESTRATOR_RECONCILE" default:"5m" desc:"how often extracts/ is compared with analytics/"`
 	ServerDB   time.Duration `envconfig:"AGNES_ORCHESTRATOR_SERVER_DB" default:"2s" desc:"how long after a publication server.duckdb is written anew; negative: never"`
 	Grace      time.Duration `envconfig:"AGNES_PART_GRACE" default:"1h" desc:"how long a part outlives its last publication"`
@@ -63,10 +64,13 @@ func Run(ctx context.Context, cfg Config) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	r := &runner{cfg: cfg, bus: bus, background: newBackground()}
+	versions := extract.NewReader(cfg.DataDir)
+	defer versions.Close()
 	metrics := cfg.Registry()
 	r.o, err = New(Options{
 		DataDir: cfg.DataDir, Instance: instance, Grace: cfg.Grace, Metrics: metrics,
 		Announce: r.announcePublished, Published: r.changed,
+		OpenVersion: versions.OpenVersion,
 	})
 	if err != nil {
 		return err
