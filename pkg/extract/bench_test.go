@@ -2,22 +2,24 @@ package extract
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// BenchmarkPublication is what one publication costs beside its rows: a source of 11 tables of 49
-// columns in 36 parts each, as a feed publishes it several times a second.
-func BenchmarkPublication(b *testing.B) {
-	dir := b.TempDir()
+// benchSource is a source of 11 tables of 49 columns in 36 parts each. patch gives three of them, of
+// which the last part is another one.
+func benchSource(b *testing.B) (cfg RunConfig, patch func()) {
+	b.Helper()
 	s := &scripted{}
 	var names []string
 	for i := range 11 {
 		name := fmt.Sprintf("table_%02d", i)
 		names = append(names, name)
-		s.set(name, func(ctx context.Context, t TableSpec, w *TableWriter) error {
+		s.set(name, func(ctx context.Context, _ TableSpec, w *TableWriter) error {
 			for part := range 36 {
 				if _, err := w.WritePart(ctx, PartQuery{SQL: wideRow(part), RowBytes: 100}); err != nil {
 					return err
@@ -26,36 +28,85 @@ func BenchmarkPublication(b *testing.B) {
 			return nil
 		})
 	}
-	cfg := runConfig(dir, s, register(names...)...)
+	cfg = runConfig(b.TempDir(), s, register(names...)...)
 	mustRun(b, cfg)
+	patched := 0
+	return cfg, func() {
+		patched++
+		for _, name := range names[:3] {
+			s.set(name, func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+				for part := range 35 {
+					if err := w.KeepPart(part); err != nil {
+						return err
+					}
+				}
+				if err := w.TempTable(ctx, "fresh", wideRow(35+patched)); err != nil {
+					return err
+				}
+				_, err := w.WritePart(ctx, PartQuery{SQL: "SELECT * FROM fresh", RowBytes: 100})
+				return err
+			})
+		}
+	}
+}
+
+// BenchmarkPublication is what a publication costs that changes one row in each of three tables, as a feed
+// makes them several times a second: the whole run, and of it the building of extract.duckdb; and reading
+// that. Cold is with a DuckDB for each.
+func BenchmarkPublication(b *testing.B) {
+	cfg, patch := benchSource(b)
+	dir := cfg.Source.DataDir
+	cfg.Tables = []string{"table_00", "table_01", "table_02"}
+	cfg.memory = &memory{}
+	w := newWarm(dir, cfg.Limits.Tables+1)
+	defer w.close()
+	reader := NewReader(dir)
+	defer reader.Close()
 	state, _, err := loadState(context.Background(), dir, "src")
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, w := range map[string]*warm{"build": nil, "build-warm": newWarm(dir, 1)} {
-		b.Run(name, func(b *testing.B) {
-			n, out := 0, b.TempDir()
-			for b.Loop() {
-				n++
-				if err := buildExtract(context.Background(), w, dir, filepath.Join(out, fmt.Sprint(n)), state); err != nil {
-					b.Fatal(err)
-				}
+	built := filepath.Join(b.TempDir(), "built")
+	run := func(w *warm) func(context.Context) error {
+		return func(ctx context.Context) error {
+			patch()
+			cfg.warm = w
+			ready, err := Run(ctx, cfg)
+			if err == nil && !ready.GetChanged() {
+				err = errors.New("nothing changed")
 			}
-			if w != nil {
-				w.close()
-			}
-		})
+			return err
+		}
 	}
-	reader := NewReader(dir)
-	defer reader.Close()
-	for name, open := range map[string]func(context.Context) (*Version, error){
-		"OpenVersion":      func(ctx context.Context) (*Version, error) { return OpenVersion(ctx, dir, "src") },
-		"OpenVersion-warm": func(ctx context.Context) (*Version, error) { return reader.OpenVersion(ctx, "src") },
+	build := func(w *warm) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return errors.Join(buildExtract(ctx, w, dir, built, state), os.Remove(built))
+		}
+	}
+	read := func(open func(context.Context) (*Version, error)) func(context.Context) error {
+		return func(ctx context.Context) error {
+			v, err := open(ctx)
+			if err == nil && len(v.Tables) != 11 {
+				err = fmt.Errorf("%d tables", len(v.Tables))
+			}
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"run/cold", run(nil)},
+		{"run/warm", run(w)},
+		{"build/cold", build(nil)},
+		{"build/warm", build(w)},
+		{"read/cold", read(func(ctx context.Context) (*Version, error) { return OpenVersion(ctx, dir, "src") })},
+		{"read/warm", read(func(ctx context.Context) (*Version, error) { return reader.OpenVersion(ctx, "src") })},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				if v, err := open(context.Background()); err != nil || len(v.Tables) != len(names) {
-					b.Fatal(v, err)
+				if err := c.do(b.Context()); err != nil {
+					b.Fatal(err)
 				}
 			}
 		})
