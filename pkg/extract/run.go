@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -312,7 +313,7 @@ func (r *run) extract(ctx context.Context, jobs []*job) (err error) {
 	}
 	var group errgroup.Group
 	group.SetLimit(r.Limits.Tables)
-	for i, j := range jobs {
+	for i, j := range largestFirst(jobs) {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -328,6 +329,20 @@ func (r *run) extract(ctx context.Context, jobs []*job) (err error) {
 		return err
 	}
 	return ctx.Err()
+}
+
+// largestFirst orders jobs by the size of what stands: the run ends soonest where what takes long does not
+// begin last.
+func largestFirst(jobs []*job) []*job {
+	size := func(j *job) int64 {
+		if j.last == nil {
+			return 0
+		}
+		return j.last.SizeBytes
+	}
+	ordered := slices.Clone(jobs)
+	slices.SortStableFunc(ordered, func(a, b *job) int { return cmp.Compare(size(b), size(a)) })
+	return ordered
 }
 
 // table extracts one table up to its parts under their final names.

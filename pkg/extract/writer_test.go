@@ -336,3 +336,26 @@ func TestTableFolder(t *testing.T) {
 		t.Errorf("%q and %q", a, b)
 	}
 }
+
+// A run ends soonest where what takes long does not begin last.
+func TestTheLargestTablesBeginFirst(t *testing.T) {
+	t.Parallel()
+	src := &scripted{}
+	cfg := runConfig(t.TempDir(), src, register("a", "b", "c")...)
+	cfg.Limits.Tables = 1
+	var order string
+	for name, rows := range map[string]int{"a": 10, "b": 5_000, "c": 500} {
+		src.set(name, func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+			order += name
+			return w.Query(ctx, fmt.Sprintf("SELECT hash(i) AS h FROM range(%d) r(i)", rows), 0)
+		})
+	}
+	mustRun(t, cfg)
+	if order != "abc" {
+		t.Errorf("at first %s", order)
+	}
+	order = ""
+	if mustRun(t, cfg); order != "bca" {
+		t.Errorf("later %s", order)
+	}
+}
