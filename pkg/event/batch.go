@@ -15,6 +15,8 @@ import (
 type Batch struct {
 	MaxCount int           // events in a batch; 0 means 256
 	MaxWait  time.Duration // after the first event; 0 means 100 ms
+	// Concurrency is how many batches are worked on at once; 0 means 1, by which they are so in their order.
+	Concurrency int
 }
 
 // Failures is the error of a batch handler that did part of its work: by event id, what failed. The
@@ -28,8 +30,8 @@ func (f Failures) Error() string { return fmt.Sprintf("%d events of a batch fail
 // any other error is that of every one. An event appears once in a batch.
 type BatchHandler[M proto.Message] func(ctx context.Context, batch []Event[M]) error
 
-// ConsumeBatch is Consume for handlers that are cheaper per batch: they run one at a time, Consumer's
-// Concurrency is not used.
+// ConsumeBatch is Consume for handlers that are cheaper per batch. How many run at once is said by Batch, not
+// by Consumer.
 func ConsumeBatch[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], c Consumer, size Batch, handle BatchHandler[M]) (*Subscription, error) {
 	if size.MaxCount <= 0 {
 		size.MaxCount = 256
@@ -41,13 +43,23 @@ func ConsumeBatch[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], c 
 	if err != nil {
 		return nil, err
 	}
+	slots := make(chan struct{}, max(size.Concurrency, 1))
 	return p.start(func(it jetstream.MessagesContext) error {
+		select {
+		case slots <- struct{}{}:
+		case <-p.softCtx.Done():
+			return context.Canceled
+		}
 		first, err := p.next(it)
 		if err != nil {
+			<-slots
 			return err
 		}
 		msgs := append([]jetstream.Msg{first}, p.more(size)...)
-		p.many(msgs, handle)
+		p.handlers.Go(func() {
+			defer func() { <-slots }()
+			p.many(msgs, handle)
+		})
 		return nil
 	})
 }

@@ -125,3 +125,42 @@ func TestABatchThatFailsComesAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestBatchesAreWorkedOnAtOnceWhereThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, at := range []int{0, 1, 2} {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			t.Parallel()
+			bus := eventtest.Bus(t)
+			for n := range 6 {
+				publish(t, bus, "crm", event.ID(fmt.Sprint(n)))
+			}
+			batches, goOn := make(chan []readyEv, 10), make(chan struct{})
+			sub, err := event.ConsumeBatch(t.Context(), bus, event.ExtractReady, quick("c"), event.Batch{MaxCount: 2, MaxWait: 50 * time.Millisecond, Concurrency: at},
+				func(_ context.Context, batch []readyEv) error {
+					batches <- batch
+					<-goOn
+					return nil
+				})
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]bool{}
+			for range max(at, 1) {
+				for _, e := range receive(t, batches) {
+					seen[e.ID] = true
+				}
+			}
+			none(t, batches, 200*time.Millisecond)
+			close(goOn)
+			for len(seen) < 6 {
+				for _, e := range receive(t, batches) {
+					seen[e.ID] = true
+				}
+			}
+			if err := sub.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

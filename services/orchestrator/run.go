@@ -26,7 +26,7 @@ const name = "orchestrator"
 type Config struct {
 	service.Base
 	Parallel   int           `envconfig:"AGNES_ORCHESTRATOR_PARALLEL" default:"2" desc:"sources that are rebuilt at once"`
-	Coalesce   time.Duration `envconfig:"AGNES_ORCHESTRATOR_COALESCE" default:"20ms" desc:"how long a rebuild waits for more announcements of its source"`
+	Coalesce   time.Duration `envconfig:"AGNES_ORCHESTRATOR_COALESCE" default:"5ms" desc:"how long a rebuild waits for more announcements of its source"`
 	Reconcile  time.Duration `envconfig:"AGNES_ORCHESTRATOR_RECONCILE" default:"5m" desc:"how often extracts/ is compared with analytics/"`
 	ServerDB   time.Duration `envconfig:"AGNES_ORCHESTRATOR_SERVER_DB" default:"2s" desc:"how long after a publication server.duckdb is written anew; negative: never"`
 	Grace      time.Duration `envconfig:"AGNES_PART_GRACE" default:"1h" desc:"how long a part outlives its last publication"`

@@ -52,7 +52,7 @@ func (p *plan) compare(ctx context.Context, touched store.Touched, standing map[
 	if len(sides) == 0 {
 		return nil
 	}
-	err := p.w.Exec(ctx, "CREATE TEMP TABLE "+differentTable+" AS SELECT "+list+", "+freshMonth+", sum("+differentBy+") AS "+differentBy+
+	err := p.w.TempTable(ctx, differentTable, "SELECT "+list+", "+freshMonth+", sum("+differentBy+") AS "+differentBy+
 		" FROM ("+strings.Join(sides, " UNION ALL ")+") GROUP BY ALL HAVING sum("+differentBy+") <> 0")
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ import (
 // is not one change of the store each.
 const (
 	batchCount = 256
-	batchWait  = 30 * time.Millisecond
+	batchWait  = 10 * time.Millisecond
 	stopBudget = 10 * time.Second
 	// fetchPatience is how long a batch waits for Jira, before what webhooks say themselves is kept for the
 	// time being and the issues are fetched later.
@@ -100,7 +100,13 @@ func (f *feed) serve(ctx context.Context, bus *event.Bus) (subs []*event.Subscri
 		err = errors.Join(err, serr)
 	}
 	long := context.WithoutCancel(ctx)
-	add(event.ConsumeBatch(long, bus, event.JiraReceived, event.Consumer{Name: name, Source: f.name}, event.Batch{MaxCount: batchCount, MaxWait: batchWait}, f.received))
+	batches := event.Batch{MaxCount: batchCount, MaxWait: batchWait}
+	if f.client != nil {
+		// One batch is fetched while another is stored. What is fetched has its own time, so that the order
+		// does not matter; what a webhook tells by itself is taken in as it came.
+		batches.Concurrency = 2
+	}
+	add(event.ConsumeBatch(long, bus, event.JiraReceived, event.Consumer{Name: name, Source: f.name}, batches, f.received))
 	add(event.Serve(long, bus, event.JiraStatus(f.name), f.status))
 	add(event.Serve(long, bus, event.JiraTask(f.name), f.asked))
 	add(event.Serve(long, bus, event.JiraSetAside(f.name), f.aside))
@@ -375,7 +381,7 @@ func (f *feed) endSprint(ctx context.Context, tx *store.Tx, sprint string) error
 			continue
 		}
 		if doc, changed := withoutSprint(old.JSON, f.fields.SprintField(), sprint); changed {
-			if err := f.keep(ctx, tx, id, doc, old, true); err != nil {
+			if err := f.keep(ctx, tx, id, parse(doc), old, true); err != nil {
 				return err
 			}
 		}

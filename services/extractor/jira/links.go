@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
 )
@@ -15,21 +14,6 @@ import (
 // An issue repeats the key, summary, status and priority of those that it is linked to. When these
 // change, or an issue is deleted, Jira tells nothing of the issues at the other ends of its links, nor
 // do they count as updated: so what is kept of them is brought up to date here.
-
-// linked are the parts of an issue that its links, and those to it, are about.
-type linked struct {
-	ID     string    `json:"id"`
-	Key    string    `json:"key"`
-	Synced time.Time `json:"_synced_at"`
-	Left   bool      `json:"_left"`
-	Fields struct {
-		Summary   json.RawMessage `json:"summary"`
-		Status    json.RawMessage `json:"status"`
-		Priority  json.RawMessage `json:"priority"`
-		IssueType json.RawMessage `json:"issuetype"`
-		Links     json.RawMessage `json:"issuelinks"`
-	} `json:"fields"`
-}
 
 type end struct {
 	ID  string `json:"id"`
@@ -61,10 +45,9 @@ func endsOf(links json.RawMessage) (ends []store.End) {
 
 // spread tells the issues that link to an issue what became of it: those that are kept with such a link,
 // whether or not what is kept of the issue itself has it.
-func (s *site) spread(ctx context.Context, tx *store.Tx, id int64, before, doc []byte, gone bool) error {
-	var old, now linked
-	_, _ = json.Unmarshal(before, &old), json.Unmarshal(doc, &now) // what cannot be read has no links
-	if !gone && same(old, now) {
+func (s *site) spread(ctx context.Context, tx *store.Tx, id int64, before, doc parsed, gone bool) error {
+	now := doc.linked()
+	if !gone && same(before.linked(), now) {
 		return nil
 	}
 	others, err := tx.LinkedTo(ctx, id)
@@ -76,14 +59,14 @@ func (s *site) spread(ctx context.Context, tx *store.Tx, id int64, before, doc [
 		if err != nil {
 			return err
 		}
-		if !found || !other.Deleted.IsZero() || (!gone && other.Synced.After(now.Synced)) {
+		if !found || !other.Deleted.IsZero() || (!gone && other.Synced.After(now.synced)) {
 			continue // what was read later saw the issue as it was later
 		}
 		edited, changed := editLinks(other.JSON, now, gone)
 		if !changed {
 			continue
 		}
-		if err := s.keep(ctx, tx, n, edited, other, true); err != nil {
+		if err := s.keep(ctx, tx, n, parse(edited), other, true); err != nil {
 			return err
 		}
 	}
@@ -92,27 +75,26 @@ func (s *site) spread(ctx context.Context, tx *store.Tx, id int64, before, doc [
 
 // renewLinks brings what a document says of the issues that it links to up to date, where what is kept of
 // them was read later.
-func (s *site) renewLinks(ctx context.Context, tx *store.Tx, doc []byte) ([]byte, error) {
-	var it linked
-	_ = json.Unmarshal(doc, &it) // what cannot be read has no links
-	for _, e := range endsOf(it.Fields.Links) {
+func (s *site) renewLinks(ctx context.Context, tx *store.Tx, doc parsed) (parsed, error) {
+	it := doc.linked()
+	for _, e := range endsOf(it.links) {
 		head, found, err := tx.Head(ctx, e.ID)
 		if err != nil {
-			return nil, err
+			return doc, err
 		}
-		if !found || !head.Synced.After(it.Synced) {
+		if !found || !head.Synced.After(it.synced) {
 			continue
 		}
 		other, _, err := tx.Get(ctx, e.ID)
 		if err != nil {
-			return nil, err
+			return doc, err
 		}
-		now := linked{}
-		if json.Unmarshal(other.JSON, &now) != nil || now.Left {
+		now := parse(other.JSON).linked()
+		if now.id == "" || now.left {
 			continue
 		}
-		if edited, changed := editLinks(doc, now, !other.Deleted.IsZero()); changed {
-			doc = edited
+		if edited, changed := editLinks(doc.raw, now, !other.Deleted.IsZero()); changed {
+			doc = parse(edited)
 		}
 	}
 	return doc, nil
@@ -121,9 +103,9 @@ func (s *site) renewLinks(ctx context.Context, tx *store.Tx, doc []byte) ([]byte
 // same tells whether two states of an issue look alike from the other end of a link, with links to the
 // same issues.
 func same(a, b linked) bool {
-	return a.Key == b.Key && bytes.Equal(a.Fields.Summary, b.Fields.Summary) && bytes.Equal(a.Fields.Status, b.Fields.Status) &&
-		bytes.Equal(a.Fields.Priority, b.Fields.Priority) && bytes.Equal(a.Fields.IssueType, b.Fields.IssueType) &&
-		slices.EqualFunc(endsOf(a.Fields.Links), endsOf(b.Fields.Links), func(a, b store.End) bool { return a.ID == b.ID })
+	return a.key == b.key && bytes.Equal(a.summary, b.summary) && bytes.Equal(a.status, b.status) &&
+		bytes.Equal(a.priority, b.priority) && bytes.Equal(a.issueType, b.issueType) &&
+		slices.EqualFunc(endsOf(a.links), endsOf(b.links), func(a, b store.End) bool { return a.ID == b.ID })
 }
 
 // editLinks writes what an issue is now into the links that another has to it, or takes them away.
@@ -135,7 +117,7 @@ func editLinks(doc []byte, now linked, gone bool) (edited []byte, changed bool) 
 	}
 	left := links[:0]
 	for _, l := range links {
-		switch side := sideOf(l, now.ID); {
+		switch side := sideOf(l, now.id); {
 		case side == "":
 		case gone:
 			changed = true
@@ -185,13 +167,13 @@ func editEnd(link map[string]json.RawMessage, side string, now linked) bool {
 			to[name], changed = v, true
 		}
 	}
-	if key, err := json.Marshal(now.Key); err == nil {
+	if key, err := json.Marshal(now.key); err == nil {
 		put(issue, "key", key)
 	}
-	put(fields, "summary", now.Fields.Summary)
-	put(fields, "status", now.Fields.Status)
-	put(fields, "priority", now.Fields.Priority)
-	put(fields, "issuetype", now.Fields.IssueType)
+	put(fields, "summary", now.summary)
+	put(fields, "status", now.status)
+	put(fields, "priority", now.priority)
+	put(fields, "issuetype", now.issueType)
 	if !changed {
 		return false
 	}

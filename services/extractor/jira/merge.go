@@ -81,7 +81,7 @@ func (s *site) leave(ctx context.Context, tx *store.Tx, id int64, doc cloud.Docu
 			return err
 		}
 	}
-	return s.spread(ctx, tx, id, nil, doc.JSON, false)
+	return s.spread(ctx, tx, id, parsed{}, parse(doc.JSON), false)
 }
 
 // covers tells whether an issue belongs to the configured projects, by its key.
@@ -118,37 +118,34 @@ func stale(old store.Document, in incoming) bool {
 }
 
 // put keeps a document, and what it means for the issues that it is linked to.
-func (s *site) put(ctx context.Context, tx *store.Tx, id int64, doc []byte, old store.Document, found bool) error {
-	doc, err := s.renewLinks(ctx, tx, doc)
+func (s *site) put(ctx context.Context, tx *store.Tx, id int64, raw []byte, old store.Document, found bool) error {
+	doc, err := s.renewLinks(ctx, tx, parse(raw))
 	if err != nil {
 		return err
 	}
+	before := parse(old.JSON)
 	if found {
-		if same, err := sameState(old.JSON, doc); err != nil || same {
+		if same, err := sameState(before, doc); err != nil || same {
 			return err
 		}
 	}
 	if err := s.keep(ctx, tx, id, doc, old, found); err != nil {
 		return err
 	}
-	var head struct {
-		Deleted *string `json:"_deleted_at"`
-		Left    bool    `json:"_left"`
-	}
-	_ = json.Unmarshal(doc, &head)
-	if head.Left {
+	if doc.linked().left {
 		return nil // its links are still there
 	}
-	return s.spread(ctx, tx, id, old.JSON, doc, head.Deleted != nil)
+	deleted, found := doc.members["_deleted_at"]
+	return s.spread(ctx, tx, id, before, doc, found && string(deleted) != "null")
 }
 
 // keep keeps a document, and notes of which tables the issue's rows are other ones.
-func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc []byte, old store.Document, found bool) error {
+func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc parsed, old store.Document, found bool) error {
 	s.merging.Lock()
 	defer s.merging.Unlock()
-	next, err := s.flat.Flatten(doc)
+	next, err := s.flat.Flatten(doc.raw)
 	if err != nil {
-		return s.setAsideIn(ctx, tx, aside{issue: strconv.FormatInt(id, 10), key: old.Key, origin: originRows, body: doc}, err)
+		return s.setAsideIn(ctx, tx, aside{issue: strconv.FormatInt(id, 10), key: old.Key, origin: originRows, body: doc.raw}, err)
 	}
 	s.leftOut.count(ctx, next.IssueID, next.Problems)
 	var before rows.Rows
@@ -163,11 +160,11 @@ func (s *site) keep(ctx context.Context, tx *store.Tx, id int64, doc []byte, old
 	}
 	kept := store.Document{
 		ID: id, Key: next.IssueKey, Project: next.ProjectKey, Month: next.Month, Created: next.Created, Updated: next.Updated,
-		Synced: next.SyncedAt, JSON: doc,
+		Synced: next.SyncedAt, JSON: doc.raw,
 	}
-	links, err := readHead(doc, &kept)
+	links, err := doc.head(&kept)
 	if err != nil {
-		return s.setAsideIn(ctx, tx, aside{issue: next.IssueID, key: next.IssueKey, origin: originRows, body: doc}, err)
+		return s.setAsideIn(ctx, tx, aside{issue: next.IssueID, key: next.IssueKey, origin: originRows, body: doc.raw}, err)
 	}
 	if err := tx.Put(ctx, kept, tables, month); err != nil {
 		return err
@@ -260,7 +257,7 @@ func (s *site) remove(ctx context.Context, tx *store.Tx, d deletion) error {
 		if d.left {
 			return nil
 		}
-		return s.spread(ctx, tx, d.id, nil, []byte(`{"id":"`+strconv.FormatInt(d.id, 10)+`"}`), true)
+		return s.spread(ctx, tx, d.id, parsed{}, parse([]byte(`{"id":"`+strconv.FormatInt(d.id, 10)+`"}`)), true)
 	}
 	var doc map[string]json.RawMessage
 	switch {
@@ -297,54 +294,6 @@ func (s *site) remove(ctx context.Context, tx *store.Tx, d deletion) error {
 		return s.setAsideIn(ctx, tx, aside{issue: strconv.FormatInt(d.id, 10), key: d.key, origin: originWebhook, body: d.issue}, err)
 	}
 	return s.put(ctx, tx, d.id, raw, old, found)
-}
-
-// readHead reads what the store keeps beside a document, and the issues that it links to.
-func readHead(doc []byte, into *store.Document) (links []store.End, err error) {
-	var head struct {
-		Fields struct {
-			Status struct {
-				Category struct {
-					Key string `json:"key"`
-				} `json:"statusCategory"`
-			} `json:"status"`
-			Links json.RawMessage `json:"issuelinks"`
-		} `json:"fields"`
-		Partial []string   `json:"_partial"`
-		Deleted *time.Time `json:"_deleted_at"`
-	}
-	if err := json.Unmarshal(doc, &head); err != nil {
-		return nil, fault.Wrap(err, fault.Permanent, "the issue's document has a status that cannot be read")
-	}
-	into.Open = head.Fields.Status.Category.Key != "done"
-	into.Partial = slices.ContainsFunc(head.Partial, func(list string) bool { return list != cloud.SLA })
-	if head.Deleted != nil {
-		into.Deleted = *head.Deleted
-		return nil, nil
-	}
-	return endsOf(head.Fields.Links), nil
-}
-
-// sameState compares two documents but for when they were read.
-func sameState(a, b []byte) (bool, error) {
-	var x, y map[string]json.RawMessage
-	if err := json.Unmarshal(a, &x); err != nil {
-		return false, nil //nolint:nilerr // then it is not the same
-	}
-	if err := json.Unmarshal(b, &y); err != nil {
-		return false, fault.Wrap(err, fault.Permanent, "the issue's document is no JSON object")
-	}
-	delete(x, "_synced_at")
-	delete(y, "_synced_at")
-	if len(x) != len(y) {
-		return false, nil
-	}
-	for key, v := range x {
-		if other, found := y[key]; !found || !bytes.Equal(v, other) {
-			return false, nil
-		}
-	}
-	return true, nil
 }
 
 // keptLists are the keys of lists in a document, by the names that Partial gives them.

@@ -97,7 +97,7 @@ func (f *feed) takeSLA(ctx context.Context, hits []cloud.Hit, fields []string, a
 				return err
 			}
 			changed++
-			if err := f.keep(ctx, tx, id, doc, old, true); err != nil {
+			if err := f.keep(ctx, tx, id, parse(doc), old, true); err != nil {
 				return err
 			}
 		}
