@@ -1,0 +1,154 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/agnes-platform/agnes/pkg/fault"
+	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
+)
+
+// upserting makes the table what stands with the rows of a query, and tells what that did.
+func (s *scripted) upserting(query string, done *Upserted) {
+	s.set("t", func(ctx context.Context, _ TableSpec, w *TableWriter) (err error) {
+		*done, err = w.Upsert(ctx, query)
+		return err
+	})
+}
+
+// A table that changed row by row has the very parts that reading all of it anew gives it, and only those
+// that hold a change were written.
+func TestUpsertGivesThePartsOfAWholeReading(t *testing.T) {
+	t.Parallel()
+	const base = "SELECT i AS id, 'name ' || hash(i) AS name, (i * 7) % 1000 AS amount FROM range(300000) r(i)"
+	for name, c := range map[string]struct {
+		delta    string
+		inserted int64
+		most     int // parts that it may write
+	}{
+		"append":        {"SELECT 300000 + i AS id, 'new' AS name, 1 AS amount FROM range(20000) r(i)", 20000, 20},
+		"update newest": {"SELECT 297000 + i AS id, 'other' AS name, 2 AS amount FROM range(3000) r(i)", 0, 4},
+		"insert before": {"SELECT -1 - i AS id, 'first' AS name, 3 AS amount FROM range(10) r(i)", 10, 2},
+		"one row":       {"SELECT 150001 AS id, 'one' AS name, 4 AS amount", 0, 1},
+		"the same row":  {"SELECT 7 AS id, 'name ' || hash(7::BIGINT) AS name, 49 AS amount", 0, 0},
+		"anywhere":      {"SELECT i AS id, 'random' AS name, 5 AS amount FROM range(300000) r(i) WHERE hash(i + 1) % 100 = 0", 0, 1000},
+		"nothing":       {"SELECT 1 AS id, 'x' AS name, 1 AS amount WHERE false", 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			src := &scripted{}
+			src.query("t", base)
+			mustRun(t, runConfig(dir, src, keyed()))
+			before := mustTable(t, mustVersion(t, dir), "t")
+			delta := "SELECT id::BIGINT AS id, name, amount::BIGINT AS amount FROM (" + c.delta + ")"
+			var done Upserted
+			src.upserting(delta, &done)
+			o := mustRun(t, runConfig(dir, src, keyed())).GetTables()[0]
+			after := mustTable(t, mustVersion(t, dir), "t")
+			if done.Inserted != c.inserted || done.Rows != 300000+c.inserted || after.Rows != done.Rows {
+				t.Errorf("%+v, %d rows, want %d inserted", done, after.Rows, c.inserted)
+			}
+			old, fresh := partSet(before.Parts), 0
+			for sha := range partSet(after.Parts) {
+				if !old[sha] {
+					fresh++
+				}
+			}
+			if fresh > c.most || int(o.GetPartsWritten()) != fresh {
+				t.Errorf("%d of %d parts are new, at most %d may be: %v", fresh, len(after.Parts), c.most, o)
+			}
+			whole := t.TempDir()
+			src.query("t", "SELECT * FROM ("+base+") WHERE id NOT IN (SELECT id FROM ("+delta+")) UNION ALL FROM ("+delta+")")
+			mustRun(t, runConfig(whole, src, keyed()))
+			if want := mustTable(t, mustVersion(t, whole), "t"); fmt.Sprint(want.Parts) != fmt.Sprint(after.Parts) {
+				t.Errorf("it has %d parts, a whole reading gives %d others", len(after.Parts), len(want.Parts))
+			}
+		})
+	}
+}
+
+// Whatever comes in whatever order, a table is what its rows are by key.
+func TestUpsertsAddUp(t *testing.T) {
+	t.Parallel()
+	table := &agnesv1.RegisteredTable{Name: "t", Source: "src", PrimaryKey: []string{"a", "b"}}
+	for seed := range uint64(4) {
+		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // any rows will do
+		dir, src, held := t.TempDir(), &scripted{}, map[string]string{}
+		rows := func(most int) string {
+			list := []string{"(" + strings.Repeat("NULL, ", 3) + "false)"}
+			for _, n := range random.Perm(60)[:random.IntN(most)] {
+				key := fmt.Sprintf("'k%d', %d", n%7, n/7)
+				held[key] = []string{"NULL", "''", "'x'", "'y'"}[random.IntN(4)]
+				list = append(list, "("+key+", "+held[key]+", true)")
+			}
+			return "SELECT a::VARCHAR AS a, b::BIGINT AS b, v::VARCHAR AS v FROM (VALUES " + strings.Join(list, ", ") + ") q(a, b, v, there) WHERE there"
+		}
+		src.query("t", rows(40))
+		mustRun(t, runConfig(dir, src, table))
+		for range 5 {
+			var done Upserted
+			src.upserting(rows(30), &done)
+			mustRun(t, runConfig(dir, src, table))
+			if done.Rows != int64(len(held)) {
+				t.Fatalf("seed %d: %+v, want %d rows", seed, done, len(held))
+			}
+		}
+		want := []string{"SELECT NULL AS a, NULL AS b, NULL AS v WHERE false"}
+		for key, value := range held {
+			want = append(want, "SELECT "+key+", "+value)
+		}
+		files := readParquet(mustTable(t, mustVersion(t, dir), "t").Files)
+		wanted := "(" + strings.Join(want, " UNION ALL ") + ")"
+		difference := fmt.Sprintf("SELECT count(*) FROM ((SELECT * FROM %s EXCEPT ALL SELECT * FROM %s) UNION ALL (SELECT * FROM %s EXCEPT ALL SELECT * FROM %s))", files, wanted, wanted, files)
+		if n := ask(t, difference); n != "0" {
+			t.Errorf("seed %d: %s rows differ", seed, n)
+		}
+	}
+}
+
+func TestUpsertRefusesWhatItCannotDecide(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	src := &scripted{}
+	src.query("t", "SELECT i AS id, 'a' AS name FROM range(50) r(i)")
+	mustRun(t, runConfig(dir, src, keyed()))
+	before := mustTable(t, mustVersion(t, dir), "t")
+	var done Upserted
+	src.upserting("SELECT * FROM (VALUES (7::BIGINT, 'b'), (7::BIGINT, 'c'), (8::BIGINT, 'd')) v(id, name)", &done)
+	o := mustOutcome(t, mustRun(t, runConfig(dir, src, keyed())), "t", OutcomeFailed)
+	if o.GetErrorKind() != string(fault.Conflict) || !strings.Contains(o.GetError(), "primary key (ID)") {
+		t.Errorf("two rows of one key: %v", o)
+	}
+	src.upserting("SELECT * FROM (VALUES (7::BIGINT, 'b'), (7::BIGINT, 'b')) v(id, name)", &done)
+	mustOutcome(t, mustRun(t, runConfig(dir, src, keyed())), "t", OutcomeUpdated)
+	if done.Given != 1 || done.Rows != 50 {
+		t.Errorf("one row twice: %+v", done)
+	}
+	for _, query := range []string{"SELECT 7 AS id, 'b' AS name", "SELECT 7::BIGINT AS id", "SELECT 7::BIGINT AS id, 'b' AS name, 1 AS more", "SELECT 'b' AS name, 7::BIGINT AS id"} {
+		src.set("t", func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+			if _, err := w.Upsert(ctx, query); !errors.Is(err, ErrOtherColumns) {
+				t.Errorf("%s: %v", query, err)
+			}
+			return w.Query(ctx, query, 0) // the whole table, instead
+		})
+		cfg := runConfig(t.TempDir(), src, keyed())
+		src2 := &scripted{}
+		src2.query("t", "SELECT i AS id, 'a' AS name FROM range(50) r(i)")
+		first := cfg
+		first.Connector = src2.connector()
+		mustRun(t, first)
+		cfg.Force = true
+		o := mustRun(t, cfg).GetTables()[0]
+		if o.GetOutcome() != OutcomeUpdated && !strings.Contains(query, "name, 7") {
+			t.Errorf("%s: %v", query, o)
+		}
+	}
+	if after := mustTable(t, mustVersion(t, dir), "t"); after.Rows != before.Rows {
+		t.Errorf("%d rows", after.Rows)
+	}
+}
