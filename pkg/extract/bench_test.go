@@ -58,7 +58,7 @@ func BenchmarkPublication(b *testing.B) {
 	dir := cfg.Source.DataDir
 	cfg.Tables = []string{"table_00", "table_01", "table_02"}
 	cfg.memory = &memory{}
-	w := newWarm(dir, cfg.Limits.Tables+1)
+	w := newWarm(dir, 3, 512<<20)
 	defer w.close()
 	reader := NewReader(dir)
 	defer reader.Close()

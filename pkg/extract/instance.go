@@ -3,7 +3,6 @@ package extract
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/agnes-platform/agnes/pkg/lake"
 )
@@ -53,22 +52,25 @@ func (i *instance) close() {
 // warm has none, and opens one for each who asks.
 type warm struct {
 	dataDir string
+	memory  int64 // of each, in bytes
 	idle    *idle[*instance]
 }
 
-// newWarm makes one for a data directory, which keeps so many idle instances.
-func newWarm(dataDir string, most int) *warm {
-	return &warm{dataDir: dataDir, idle: newIdle(most, (*instance).close)}
+// newWarm makes one for a data directory, which keeps so many idle instances with so many bytes of memory
+// each. All have the same: to set the limit anew, even to what it is, makes DuckDB give its heap back to the
+// system, which takes milliseconds.
+func newWarm(dataDir string, most int, memory int64) *warm {
+	return &warm{dataDir: dataDir, memory: memory, idle: newIdle(most, (*instance).close)}
 }
 
-// take gives an instance with one thread and so many bytes of memory. It spills to scratch of its own,
-// which outlives runs: DuckDB does not change where it spills once it did.
+// take gives an instance with one thread; where there is no warm, with so many bytes of memory. It spills to
+// scratch of its own, which outlives runs: DuckDB does not change where it spills once it did.
 func (w *warm) take(ctx context.Context, memory int64) (*instance, error) {
 	if w == nil {
 		return openInstance(ctx, lake.Options{MemoryBytes: memory, Threads: 1})
 	}
 	if i, found := w.idle.take(""); found {
-		if err := i.again(ctx, memory); err == nil {
+		if err := i.connect(ctx); err == nil {
 			return i, nil
 		}
 		i.close()
@@ -78,7 +80,7 @@ func (w *warm) take(ctx context.Context, memory int64) (*instance, error) {
 		return nil, err
 	}
 	i, err := openInstance(ctx, lake.Options{
-		MemoryBytes: memory, Threads: 1, TempDir: spill.Dir,
+		MemoryBytes: w.memory, Threads: 1, TempDir: spill.Dir,
 		// What was read before is not read again: parts are named by what they hold.
 		Settings: map[string]string{"enable_external_file_cache": "false"},
 	})
@@ -88,15 +90,6 @@ func (w *warm) take(ctx context.Context, memory int64) (*instance, error) {
 	}
 	i.spill = spill
 	return i, nil
-}
-
-// again connects anew, with the limits of who asks now.
-func (i *instance) again(ctx context.Context, memory int64) error {
-	if err := i.connect(ctx); err != nil {
-		return err
-	}
-	_, err := i.conn.ExecContext(ctx, fmt.Sprintf("SET GLOBAL memory_limit = '%dB'; SET GLOBAL threads = 1", memory))
-	return lake.Scrub(err)
 }
 
 // give takes an instance back, which closes its connection; one that is not clean is closed.

@@ -176,6 +176,7 @@ func (w *TableWriter) partwise() error {
 	}
 	if w.out == nil {
 		w.out = &output{partwise: true}
+		return w.makeDir()
 	}
 	return nil
 }

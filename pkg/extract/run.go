@@ -364,10 +364,7 @@ func (r *run) table(ctx context.Context, j *job, dir string) (err error) {
 	}
 	clean := false // also after a panic
 	defer func() { run.session.drop(clean) }()
-	w, err := newWriter(run, j.spec)
-	if err != nil {
-		return err
-	}
+	w := newWriter(run, j.spec)
 	r.tracker.phase("started", j.spec.Name)
 	err = r.src.Extract(ctx, j.spec, w)
 	if errors.Is(err, ErrUnchanged) {

@@ -116,7 +116,7 @@ func newRuntime(ctx context.Context, cfg RuntimeConfig) (*serving, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve the data directory: %w", err)
 	}
-	rt.warm = newWarm(dataDir, cfg.Tables+1)
+	rt.warm = newWarm(dataDir, cfg.Tables+1, cfg.MemoryBytes/int64(cfg.Tables))
 	rt.hard, rt.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return rt, nil
 }

@@ -96,6 +96,9 @@ func (s *session) close(clean bool) {
 // drop closes the session and removes what it kept in scratch, but for the files that were copied.
 func (s *session) drop(clean bool) {
 	s.close(clean)
+	if _, err := os.Lstat(s.dir); err != nil {
+		return // nothing was written
+	}
 	for _, name := range []string{"spill", "connector", stageFile, stageFile + walSuffix} {
 		_ = os.RemoveAll(filepath.Join(s.dir, name))
 	}

@@ -306,10 +306,7 @@ func (r *extractReader) copyOut(ctx context.Context, t VersionTable, dir string)
 		from = r.qualified(t.Name)
 	}
 	run := &tableRun{session: r.session, dir: r.session.dir, progress: func(string, string, int64, int64, int64) {}}
-	w, err := newWriter(run, TableSpec{Name: t.Name})
-	if err != nil {
-		return nil, err
-	}
+	w := newWriter(run, TableSpec{Name: t.Name})
 	started := time.Now()
 	if err := w.Query(ctx, "SELECT * FROM "+from, 0); err != nil {
 		return nil, fault.Wrap(err, fault.KindOf(err), "the table %s cannot be copied: %s", t.Name, sentence(err))

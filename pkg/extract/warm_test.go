@@ -26,7 +26,7 @@ func (w *warm) kept() (all []*instance) {
 
 func newTestWarm(t *testing.T, dir string) *warm {
 	t.Helper()
-	w := newWarm(dir, 3)
+	w := newWarm(dir, 3, readerMemory)
 	t.Cleanup(func() {
 		w.close()
 		if left, err := os.ReadDir(scratchRoot(dir)); err != nil || len(left) > 0 {
@@ -176,7 +176,7 @@ func TestInstancesThatAreNotCleanAreClosed(t *testing.T) {
 				t.Fatalf("%d instances after %v", len(kept), ready)
 			}
 			for _, i := range kept {
-				if err := i.again(t.Context(), readerMemory); err != nil {
+				if err := i.connect(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if n := count(t, i, "SELECT count(*) FROM duckdb_functions() WHERE NOT internal"); n != 0 {
@@ -215,8 +215,8 @@ func TestTrap_E3_KeptInstanceSpills(t *testing.T) {
 	dir := t.TempDir()
 	src := &scripted{}
 	cfg := runConfig(dir, src, register("t")...)
-	cfg.MemoryBytes = 80 << 20 // for two tables
 	cfg.warm = newTestWarm(t, dir)
+	cfg.warm.memory = 40 << 20
 	spilled := func(ctx context.Context, w *TableWriter) (bytes int64, err error) {
 		err = w.table.session.rows(ctx, "SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM duckdb_temporary_files()",
 			func(scan func(...any) error) error { return scan(&bytes) })

@@ -60,13 +60,12 @@ type tableRun struct {
 
 const appendBatch = 4_096 // values that are inserted at once
 
-func newWriter(t *tableRun, spec TableSpec) (*TableWriter, error) {
-	w := &TableWriter{table: t, spec: spec, name: spec.Name, description: spec.Description, dir: t.dir}
-	return w, w.makeDir("main")
+func newWriter(t *tableRun, spec TableSpec) *TableWriter {
+	return &TableWriter{table: t, spec: spec, name: spec.Name, description: spec.Description, dir: filepath.Join(t.dir, "main")}
 }
 
-func (w *TableWriter) makeDir(name string) error {
-	w.dir = filepath.Join(w.table.dir, name)
+// makeDir makes the folder of a table that is written: most are not, in a run that comes often.
+func (w *TableWriter) makeDir() error {
 	if err := os.MkdirAll(w.dir, dirMode); err != nil {
 		return fmt.Errorf("make scratch: %w", err)
 	}
@@ -80,6 +79,9 @@ func (w *TableWriter) makeDir(name string) error {
 func (w *TableWriter) Query(ctx context.Context, query string, rowBytes int64) error {
 	if w.out != nil || w.declared != nil {
 		return fault.New(fault.Internal, "the table %s is written twice", w.name)
+	}
+	if err := w.makeDir(); err != nil {
+		return err
 	}
 	from := parenthesised(query)
 	w.table.session.keep()
@@ -129,6 +131,9 @@ func (w *TableWriter) Columns(ctx context.Context, columns []catalog.Column) err
 	}
 	if len(columns) == 0 {
 		return fault.New(fault.Invalid, "the table %s has no columns", w.name)
+	}
+	if err := w.makeDir(); err != nil {
+		return err
 	}
 	if err := w.table.session.stage(ctx); err != nil {
 		return err
@@ -205,10 +210,7 @@ func (w *TableWriter) Companion(suffix, description string) (*TableWriter, error
 		}
 	}
 	spec := TableSpec{Name: name, Description: description, QueryMode: catalog.ModeLocal}
-	c := &TableWriter{table: w.table, spec: spec, name: name, description: description}
-	if err := c.makeDir(fmt.Sprintf("companion-%d", len(w.companions))); err != nil {
-		return nil, err
-	}
+	c := &TableWriter{table: w.table, spec: spec, name: name, description: description, dir: filepath.Join(w.table.dir, fmt.Sprintf("companion-%d", len(w.companions)))}
 	w.companions = append(w.companions, c)
 	return c, nil
 }
