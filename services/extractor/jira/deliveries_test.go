@@ -1,8 +1,10 @@
 package jira
 
 import (
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
 	"github.com/agnes-platform/agnes/services/extractor/jira/jiratest"
@@ -213,4 +215,56 @@ func TestTrap_J9_APayloadThatComesLateTellsHowThingsWere(t *testing.T) {
 	if !strings.Contains(links, "linked_issue_summary=two changed") {
 		t.Errorf("links: %s", links)
 	}
+}
+
+// In a burst most webhooks tell of changes that an earlier fetch of the issue has seen already.
+func TestAnIssueThatWasFetchedSinceIsNotFetchedAgain(t *testing.T) {
+	t.Parallel()
+	site, b, heard := listening(t, nil)
+	key := site.Create("SUP", nil)
+	b.receive(heard.take()...)
+	fetches := func(deliveries ...jiratest.Delivery) int {
+		site.ResetCalls()
+		b.receive(deliveries...)
+		return site.Calls()[jiratest.RouteIssue]
+	}
+	site.Update(key, jiratest.Set{"summary": "one"})
+	old := heard.take()
+	site.Update(key, jiratest.Set{"summary": "two"})
+	last := heard.take()
+	if n := fetches(last...); n != 1 {
+		t.Fatalf("%d fetches for a change", n)
+	}
+	// Received so long ago that the fetch was later whatever the clocks.
+	b.ago = 10 * time.Second
+	if n := fetches(append(old, last...)...); n != 0 {
+		t.Errorf("%d fetches for what is known", n)
+	}
+	// It tells of a change that the fetch did not see, whatever the clocks say.
+	site.Update(key, jiratest.Set{"summary": "three"})
+	last = heard.take()
+	if n := fetches(last...); n != 1 {
+		t.Errorf("%d fetches for a later change", n)
+	}
+	// Received after the fetch, or about then.
+	b.ago = 0
+	if n := fetches(last...); n != 1 {
+		t.Errorf("%d fetches for what may be later", n)
+	}
+	// What does not tell when the issue changed is no proof, nor is what tells of a comment.
+	b.ago = 10 * time.Second
+	site.Comment(key, "hello")
+	if n := fetches(heard.take()...); n != 1 {
+		t.Errorf("%d fetches for a comment", n)
+	}
+	// Of what was not read whole nothing is known.
+	site.Fail(jiratest.Fault{Route: jiratest.RouteRemoteLinks, Status: http.StatusInternalServerError})
+	site.Update(key, jiratest.Set{"summary": "four"})
+	last = heard.take()
+	b.receive(last...)
+	site.Mend()
+	if n := fetches(last...); n != 1 {
+		t.Errorf("%d fetches for what was read in part", n)
+	}
+	b.sameAsBackfill(site)
 }

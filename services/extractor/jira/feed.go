@@ -133,7 +133,10 @@ func (f *feed) received(ctx context.Context, batch []event.Event[*agnesv1.JiraRe
 	if err != nil {
 		return err
 	}
-	f.fold.more(len(batch) == batchCount)
+	defer f.fold.takes(len(batch))()
+	if wants, err = f.unknown(ctx, wants); err != nil {
+		return err
+	}
 	fetching, cancel := context.WithTimeout(ctx, fetchPatience)
 	f.fetch(fetching, wants)
 	cancel()
@@ -164,6 +167,49 @@ func (f *feed) received(ctx context.Context, batch []event.Event[*agnesv1.JiraRe
 	f.last.Store(f.now().UnixMicro())
 	f.fold.wake()
 	return nil
+}
+
+// clockMargin is how far the clocks of those who receive webhooks and of those who fetch may be apart.
+const clockMargin = time.Second
+
+// unknown leaves out what is no news: issues that were fetched whole after all webhooks of the batch about them
+// had come, and since the change that these tell of. In a burst that is most of them.
+func (f *feed) unknown(ctx context.Context, wants []*want) ([]*want, error) {
+	if f.client == nil {
+		return wants, nil
+	}
+	var ids []int64
+	for _, w := range wants {
+		if id, err := strconv.ParseInt(w.ref, 10, 64); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	known := map[string]store.Document{}
+	err := f.store.HeadsOf(ctx, ids, func(d store.Document) error {
+		known[strconv.FormatInt(d.ID, 10)] = d
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(wants, func(w *want) bool {
+		d, found := known[w.ref]
+		return found && w.isKnown(d)
+	}), nil
+}
+
+// isKnown tells whether what is kept of an issue was read after all that the webhooks tell of.
+func (w *want) isKnown(d store.Document) bool {
+	if w.gone != nil || d.Partial || !d.Deleted.IsZero() || len(w.events) == 0 {
+		return false
+	}
+	for i, e := range w.events {
+		tellsAll := e.Kind == jira.KindIssueCreated || e.Kind == jira.KindIssueUpdated
+		if !tellsAll || e.Updated.IsZero() || d.Updated.Before(e.Updated) || !d.Synced.After(w.at[i].Add(clockMargin)) {
+			return false
+		}
+	}
+	return true
 }
 
 // unusable is a webhook that says nothing that can be used.

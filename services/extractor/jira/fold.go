@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// patience is how long changes wait for more while a burst comes in: each month and table is then
-	// written a few times, not once per batch.
-	patience = 5 * time.Second
+	// A burst is a batch of burstSize webhooks, until none came for burstQuiet. Changes wait for its end, but
+	// not longer than patience: each month and table is then written a few times, not once per batch.
+	burstSize  = 32
+	burstQuiet = 200 * time.Millisecond
+	patience   = 5 * time.Second
 	// foldRetry is the pause after a run that failed, doubling up to foldRetryMax.
 	foldRetry    = time.Second
 	foldRetryMax = time.Minute
@@ -29,17 +31,17 @@ type folder struct {
 	run  extract.FeedRun
 
 	changed chan struct{}
-	calm    chan struct{} // told when a burst ends
 
 	mu    sync.Mutex
-	burst bool
+	large int         // batches of a burst that are being taken in
+	until time.Time   // when the burst is over, unless there are more
 	later *time.Timer // wakes, where something that can wait changed
 
 	folded atomic.Int64 // the last change that is published; -1 for not known
 }
 
 func newFolder(s *site, run extract.FeedRun) *folder {
-	f := &folder{site: s, run: run, changed: make(chan struct{}, 1), calm: make(chan struct{}, 1)}
+	f := &folder{site: s, run: run, changed: make(chan struct{}, 1)}
 	f.folded.Store(-1)
 	f.wake() // what was taken in and not published before the last stop
 	return f
@@ -117,21 +119,26 @@ func signal(c chan struct{}) {
 	}
 }
 
-// more tells whether more changes are about to come at once.
-func (f *folder) more(burst bool) {
+// takes tells that a batch of so many webhooks is being taken in, until taken is called.
+func (f *folder) takes(webhooks int) (taken func()) {
+	if webhooks < burstSize {
+		return func() {}
+	}
 	f.mu.Lock()
-	ended := f.burst && !burst
-	f.burst = burst
-	f.mu.Unlock()
-	if ended {
-		signal(f.calm)
+	defer f.mu.Unlock()
+	f.large++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.large--
+		f.until = time.Now().Add(burstQuiet)
 	}
 }
 
 func (f *folder) bursting() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.burst
+	return f.large > 0 || time.Now().Before(f.until)
 }
 
 // loop publishes until ctx ends.
@@ -192,18 +199,14 @@ func failure(ready *agnesv1.ExtractReady) error {
 
 // await waits for the end of a burst, but not for ever.
 func (f *folder) await(ctx context.Context) bool {
-	if !f.bursting() {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	for f.bursting() {
+	ended := time.Now().Add(patience)
+	look := time.NewTicker(burstQuiet / 4)
+	defer look.Stop()
+	for f.bursting() && time.Now().Before(ended) {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-timer.C:
-			return true
-		case <-f.calm:
+		case <-look.C:
 		}
 	}
 	return ctx.Err() == nil

@@ -38,6 +38,7 @@ type bench struct {
 	cfg   extract.SourceConfig
 	feed  *feed
 	known []*agnesv1.RegisteredTable
+	ago   time.Duration // how long before they are taken in webhooks were received
 }
 
 // fataler is a test, of whichever kind.
@@ -103,7 +104,7 @@ func (b *bench) receive(deliveries ...jiratest.Delivery) {
 	batch := make([]event.Event[*agnesv1.JiraReceived], len(deliveries))
 	for i, d := range deliveries {
 		batch[i] = event.Event[*agnesv1.JiraReceived]{
-			ID: d.ID + "/" + d.Event, Time: time.Now(), Payload: &agnesv1.JiraReceived{Body: d.Body, ReceivedAt: timestamppb.Now()},
+			ID: d.ID + "/" + d.Event, Time: time.Now(), Payload: &agnesv1.JiraReceived{Body: d.Body, ReceivedAt: timestamppb.New(time.Now().Add(-b.ago))},
 		}
 	}
 	if err := b.feed.received(context.Background(), batch); err != nil {
