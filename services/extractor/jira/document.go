@@ -8,21 +8,20 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/cloud"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/jsontree"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
 )
 
 // parsed is the document of an issue with its members and its fields. A document is large, and much is asked
-// of it: so it is taken apart once.
+// of it: so it is taken apart once. Whether it is sound to its end is for rows.Flattener to say.
 type parsed struct {
 	raw             []byte
 	members, fields map[string]json.RawMessage // nil where there is no such object
 }
 
 func parse(doc []byte) parsed {
-	p := parsed{raw: doc}
-	if json.Unmarshal(doc, &p.members) == nil {
-		_ = json.Unmarshal(p.members["fields"], &p.fields) // then it has none
-	}
+	p := parsed{raw: doc, members: jsontree.Members(doc)}
+	p.fields = jsontree.Members(p.members["fields"])
 	return p
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/jsontree"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
 )
 
@@ -110,9 +111,10 @@ func same(a, b linked) bool {
 
 // editLinks writes what an issue is now into the links that another has to it, or takes them away.
 func editLinks(doc []byte, now linked, gone bool) (edited []byte, changed bool) {
-	var whole, fields map[string]json.RawMessage
+	whole := jsontree.Members(doc)
+	fields := jsontree.Members(whole["fields"])
 	var links []map[string]json.RawMessage
-	if json.Unmarshal(doc, &whole) != nil || json.Unmarshal(whole["fields"], &fields) != nil || json.Unmarshal(fields["issuelinks"], &links) != nil {
+	if json.Unmarshal(fields["issuelinks"], &links) != nil {
 		return nil, false
 	}
 	left := links[:0]

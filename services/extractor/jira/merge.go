@@ -125,7 +125,11 @@ func (s *site) put(ctx context.Context, tx *store.Tx, id int64, raw []byte, old 
 	}
 	before := parse(old.JSON)
 	if found {
-		if same, err := sameState(before, doc); err != nil || same {
+		same, err := sameState(before, doc)
+		if err == nil && same {
+			err = tx.Read(ctx, id, doc.linked().synced)
+		}
+		if err != nil || same {
 			return err
 		}
 	}

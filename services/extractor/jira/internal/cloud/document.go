@@ -10,6 +10,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/jira"
+	"github.com/agnes-platform/agnes/services/extractor/jira/internal/jsontree"
 )
 
 // The lists of a document, as Document.Partial names them, and SLA for the fields of the second account.
@@ -83,8 +84,8 @@ type list struct {
 
 // parse reads an issue and takes its embedded lists out. Two fields are looked at, and all kept as they are.
 func parse(raw json.RawMessage) (*draft, error) {
-	d := &draft{}
-	if err := json.Unmarshal(raw, &d.top); err != nil || json.Unmarshal(d.top["fields"], &d.fields) != nil || d.fields == nil {
+	d := &draft{top: jsontree.Members(raw)}
+	if d.fields = jsontree.Members(d.top["fields"]); d.fields == nil {
 		return nil, fault.New(fault.Permanent, "what came is no issue of Jira: it has no fields")
 	}
 	d.id, d.key = text(d.top["id"]), text(d.top["key"])
@@ -116,8 +117,8 @@ func text(raw json.RawMessage) string {
 
 // embedded reads what an issue has of a list: all of it only where it says the total and has as many.
 func (d *draft) embedded(i int, raw json.RawMessage) {
-	var page map[string]json.RawMessage
-	if len(raw) == 0 || json.Unmarshal(raw, &page) != nil {
+	page := jsontree.Members(raw)
+	if page == nil {
 		return
 	}
 	l := &d.lists[i]
@@ -131,8 +132,8 @@ func (d *draft) embedded(i int, raw json.RawMessage) {
 
 // strip takes the items out of a field that has a list, and leaves its total.
 func (d *draft) strip(field, items string) {
-	var page map[string]json.RawMessage
-	if json.Unmarshal(d.fields[field], &page) != nil || page == nil {
+	page := jsontree.Members(d.fields[field])
+	if page == nil {
 		return
 	}
 	delete(page, items)

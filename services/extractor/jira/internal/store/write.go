@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // Tables is a set of tables, one bit each.
@@ -109,6 +110,11 @@ func (t *Tx) Put(ctx context.Context, d Document, tables Tables, before string) 
 		}
 	}
 	return nil
+}
+
+// Read notes that an issue was read at a time and is as it is kept.
+func (t *Tx) Read(ctx context.Context, id int64, at time.Time) error {
+	return t.exec(ctx, "UPDATE documents SET synced = ? WHERE id = ? AND synced < ?", micros(at), id, micros(at))
 }
 
 // Kind is a kind of entity: something that issues name and that has a table of its own.
