@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -295,4 +296,17 @@ func (u *upsert) part(ctx context.Context, part int) ([]writtenPart, error) {
 
 func (u *upsert) drop(ctx context.Context) error {
 	return u.w.table.session.exec(ctx, "DROP TABLE "+u.delta)
+}
+
+// Reset forgets what was written, for a connector that finds that it is not what it should be: the table
+// may then be written again, in whatever way.
+func (w *TableWriter) Reset() {
+	if w.out != nil {
+		for _, file := range w.out.files {
+			if file != "" {
+				_ = os.Remove(file) // else it goes with the rest of scratch
+			}
+		}
+	}
+	w.out = nil
 }

@@ -28,6 +28,7 @@ type Error struct {
 const (
 	ClassBinder      = "Binder"
 	ClassCatalog     = "Catalog"
+	ClassConversion  = "Conversion"
 	ClassInterrupt   = "INTERRUPT"
 	ClassIO          = "IO"
 	ClassOutOfMemory = "Out of Memory"

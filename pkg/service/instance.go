@@ -106,6 +106,7 @@ func LoadInstance(configDir, dataDir string) (*Instance, error) {
 		}
 	}
 	i.addJira()
+	i.addKeboola()
 	slices.Sort(i.Unset)
 	i.Unset = slices.Compact(i.Unset)
 	return i, nil

@@ -21,6 +21,7 @@ import (
 	"github.com/agnes-platform/agnes/services/api"
 	"github.com/agnes-platform/agnes/services/extractor/csv"
 	"github.com/agnes-platform/agnes/services/extractor/jira"
+	"github.com/agnes-platform/agnes/services/extractor/keboola"
 	"github.com/agnes-platform/agnes/services/jirawebhook"
 	"github.com/agnes-platform/agnes/services/orchestrator"
 	"github.com/agnes-platform/agnes/services/scheduler"
@@ -103,6 +104,9 @@ func members(cfg Config) []member {
 		{"extractor-jira", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *jira.Config) { c.Base = base }, jira.Run)
 		}},
+		{"extractor-keboola", func(ctx context.Context, base service.Base) error {
+			return load(ctx, func(c *keboola.Config) { c.Base = base }, keboola.Run)
+		}},
 		{"jira-webhook", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *jirawebhook.Config) { c.Base, c.Mount = base, webhooks.set }, jirawebhook.Run)
 		}},
@@ -119,7 +123,7 @@ func configs() []described {
 	return []described{
 		{"agnes", &Config{}}, {"its api", &api.Config{}}, {"its orchestrator", &orchestrator.Config{}},
 		{"its scheduler", &scheduler.Config{}}, {"its extractor-csv", &csv.Config{}},
-		{"its extractor-jira", &jira.Config{}}, {"its jira-webhook", &jirawebhook.Config{}},
+		{"its extractor-jira", &jira.Config{}}, {"its extractor-keboola", &keboola.Config{}}, {"its jira-webhook", &jirawebhook.Config{}},
 	}
 }
 
