@@ -142,6 +142,9 @@ func benchJira(ctx context.Context, w *workplace) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.rest(ctx); err != nil {
+		return nil, err
+	}
 	site.SetLatency(jiraLatency)
 	times, err := s.live(ctx)
 	if err != nil {

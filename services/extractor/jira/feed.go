@@ -25,7 +25,7 @@ import (
 // is not one change of the store each.
 const (
 	batchCount = 256
-	batchWait  = 10 * time.Millisecond
+	batchWait  = 5 * time.Millisecond
 	stopBudget = 10 * time.Second
 	// fetchPatience is how long a batch waits for Jira, before what webhooks say themselves is kept for the
 	// time being and the issues are fetched later.
