@@ -13,7 +13,7 @@ import (
 )
 
 // TableWriter receives one table in one of four ways: Query (DuckDB reads and streams it: the fast
-// way), Columns and Append (row by row), KeepPart and WritePart (what changed of it), or Remote (it
+// way), Columns and Append (row by row), KeepPart, ExtendPart and WritePart (what changed of it), or Remote (it
 // stays where it is). It is used by one goroutine, and only until Extract returns.
 type TableWriter struct {
 	table *tableRun
