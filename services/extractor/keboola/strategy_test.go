@@ -11,6 +11,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/extractor/keboola/keboolatest"
 )
 
@@ -327,4 +328,34 @@ func TestRemoteTablesStayInKeboola(t *testing.T) {
 	if err != nil || len(v.Remotes) != 1 || v.Remotes[0].URL != h.project.URL || v.Remotes[0].TokenEnv != "KEBOOLA_STORAGE_TOKEN" || h.project.Calls()[keboolatest.RouteExport] != 0 {
 		t.Errorf("%+v: %v", v, err)
 	}
+}
+
+// TestParquetExportsKeepTheirTypes lets the project answer with files of parquet, whose columns stand in
+// another order and have types, of which one is not the metadata's.
+func TestParquetExportsKeepTheirTypes(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, keboolatest.Config{Parquet: true})
+	h.project.Put(keboolatest.Table{ID: orders, Columns: []string{"id", "name", "n"}, Metadata: typed("id", "INTEGER", "n", "INTEGER")}, keboolatest.Row("1", "a", "1"))
+	db, err := lake.Open(t.Context(), lake.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	paths := []string{filepath.Join(h.dir, "a.parquet"), filepath.Join(h.dir, "b.parquet")}
+	for i, rows := range []string{"(''::VARCHAR, 1::BIGINT, '7'), (NULL, 2, 'many')", "('b'::VARCHAR, 3::BIGINT, '')"} {
+		if _, err := db.Exec("COPY (SELECT * FROM (VALUES " + rows + ") v(name, id, n)) TO " + lake.QuoteLiteral(paths[i]) + " (FORMAT parquet)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.project.Answer(func(e keboolatest.Export) []string {
+		if !e.Parquet {
+			t.Error("it did not ask for parquet")
+		}
+		return paths
+	})
+	h.register("orders", "", nil, `{"format": "parquet"}`)
+	if o := h.want(extract.OutcomeUpdated); o.GetRejectedRows() != 1 {
+		t.Errorf("%v", o)
+	}
+	h.holds("orders", "SELECT * FROM t ORDER BY id", `[{"id":1,"name":"","n":7},{"id":2,"name":null,"n":null},{"id":3,"name":"b","n":null}]`)
 }
