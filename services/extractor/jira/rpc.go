@@ -3,6 +3,7 @@ package jira
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -262,7 +263,10 @@ func (f *feed) listFields(ctx context.Context, _ *agnesv1.JiraFieldsRequest) (*a
 		return nil, err
 	}
 	out := &agnesv1.JiraFieldsResponse{}
-	entries := []rows.Field{{Use: "reference"}}
+	entries := slices.Clone(f.Fields) // the proposal is what stands and what is not mapped yet
+	if len(entries) == 0 {
+		entries = []rows.Field{{Use: rows.UseReference}}
+	}
 	for _, p := range proposals {
 		out.Fields = append(out.Fields, &agnesv1.JiraField{
 			Id: p.ID, Name: p.Title, Custom: true, Type: p.Type, Column: p.Name, Kind: string(p.Kind), Mapped: p.Mapped,

@@ -3,6 +3,7 @@ package jira
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,5 +210,36 @@ func TestTrap_J4_AnIncompleteEnumerationDeletesNothing(t *testing.T) {
 	}
 	if got := h.status(); got.GetDeleted() != 0 || got.GetIssues() != 250 {
 		t.Fatalf("status %v", got)
+	}
+}
+
+// What is proposed is what is configured and what is not mapped yet: taken over, it takes nothing away and
+// brings no field that was left out on purpose.
+func TestFieldsAreProposedBesideThoseThatAreConfigured(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		configured any
+		first      string
+	}{
+		"nothing":   {nil, "- use: reference"},
+		"reference": {[]any{map[string]any{"use": "reference"}}, "- use: reference"},
+		"own":       {[]any{map[string]any{"name": "sev", "id": "customfield_10004", "kind": "option"}}, "- name: sev"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			options := map[string]any{}
+			if c.configured != nil {
+				options["fields"] = c.configured
+			}
+			_, b, _ := listening(t, options)
+			fields, err := b.feed.listFields(t.Context(), &agnesv1.JiraFieldsRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(fields.GetYaml(), "\n")
+			if len(lines) < 3 || lines[0] != "fields:" || strings.TrimSpace(lines[1]) != c.first || strings.Contains(fields.GetYaml(), "reference") != (name != "own") {
+				t.Errorf("proposed:\n%s", fields.GetYaml())
+			}
+		})
 	}
 }

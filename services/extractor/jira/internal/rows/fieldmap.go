@@ -51,8 +51,8 @@ type Field struct {
 	Use string `json:"use,omitempty" yaml:"use,omitempty"`
 }
 
-// useReference is the one list that Field.Use knows.
-const useReference = "reference"
+// UseReference is the one list that Field.Use knows.
+const UseReference = "reference"
 
 // defaultSprintField is the id that Jira Cloud gives to the sprint field of every site.
 const defaultSprintField = "customfield_10020"
@@ -129,17 +129,17 @@ var columnName = regexp.MustCompile(`\A[a-z_][a-z0-9_]{0,62}\z`)
 // earlier. Where no entry is of the kind sprint, Jira's usual field is. Errors are fault.Invalid.
 func NewFieldMap(fields []Field) (FieldMap, error) {
 	if len(fields) == 0 {
-		fields = []Field{{Use: useReference}}
+		fields = []Field{{Use: UseReference}}
 	}
 	var m FieldMap
 	var replaceable int // how many of m.fields came from a list
 	for i, f := range fields {
 		if f.Use != "" {
-			if f != (Field{Use: useReference}) {
-				return FieldMap{}, fault.New(fault.Invalid, "fields: entry %d: `use` takes %q and stands alone", i+1, useReference)
+			if f != (Field{Use: UseReference}) {
+				return FieldMap{}, fault.New(fault.Invalid, "fields: entry %d: `use` takes %q and stands alone", i+1, UseReference)
 			}
 			if i > 0 {
-				return FieldMap{}, fault.New(fault.Invalid, "fields: `use: %s` must come first", useReference)
+				return FieldMap{}, fault.New(fault.Invalid, "fields: `use: %s` must come first", UseReference)
 			}
 			m.fields = Reference()
 			replaceable = len(m.fields)
