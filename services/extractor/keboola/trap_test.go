@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -225,5 +227,23 @@ func TestFilesThatAreDamagedKeepWhatStands(t *testing.T) {
 			t.Errorf("%s: %v", name, o)
 		}
 		h.holds("orders", "SELECT * FROM t", `[{"id":"1","name":"a"}]`)
+	}
+}
+
+func TestAFullDiskSaysSo(t *testing.T) {
+	t.Parallel()
+	f, err := os.Create(filepath.Join(t.TempDir(), "slice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"\"1\"\n", "\x1f\x8b"} {
+		s := &slice{load: &load{options: tableOptions{Format: formatCSV}}, file: f}
+		_, err := s.Write([]byte(strings.Repeat(content, 1_000_000)))
+		if _, lost := s.close(err); !fault.Is(err, fault.Unavailable) && lost == nil {
+			t.Errorf("%q: %v, %v", content, err, lost)
+		}
 	}
 }

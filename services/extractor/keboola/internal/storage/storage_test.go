@@ -413,3 +413,35 @@ func TestTrap_K3_AManifestLeadsNowhereElse(t *testing.T) {
 		}
 	}
 }
+
+// full is a disk without space.
+type full struct{ left int }
+
+var errFull = errors.New("no space left on device")
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.left -= len(b); f.left < 0 {
+		return 0, errFull
+	}
+	return len(b), nil
+}
+
+func TestAFullDiskIsNotAskedForAgain(t *testing.T) {
+	t.Parallel()
+	p := project(t, keboolatest.Config{})
+	numbered(p, 20_000)
+	file, err := client(t, p).Export(t.Context(), orders, storage.ExportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := file.Objects(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Read(t.Context(), objects[0], &full{left: 40_000}); !errors.Is(err, errFull) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if n := p.Calls()[keboolatest.RouteObject]; n != 1 {
+		t.Errorf("the object was asked for %d times", n)
+	}
+}
