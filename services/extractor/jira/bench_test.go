@@ -109,7 +109,7 @@ func (c *corpus) touch(tb testing.TB, random *rand.Rand, n int) {
 			if err != nil {
 				return err
 			}
-			if err := c.site.put(tb.Context(), tx, id, raw, old, true); err != nil {
+			if _, err := c.site.put(tb.Context(), tx, id, raw, old, true); err != nil {
 				return err
 			}
 		}

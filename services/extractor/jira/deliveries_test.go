@@ -1,11 +1,14 @@
 package jira
 
 import (
+	"bytes"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/agnes-platform/agnes/pkg/jira"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/store"
 	"github.com/agnes-platform/agnes/services/extractor/jira/jiratest"
 )
@@ -251,6 +254,15 @@ func TestAnIssueThatWasFetchedSinceIsNotFetchedAgain(t *testing.T) {
 	if n := fetches(last...); n != 1 {
 		t.Errorf("%d fetches for what may be later", n)
 	}
+	// That fetch found nothing new, and is the last that counts.
+	id := jiraID(t, last[0])
+	before, _, err := b.feed.store.Get(t.Context(), id)
+	if n := fetches(last...); n != 1 || err != nil {
+		t.Errorf("%d fetches for what may be later still: %v", n, err)
+	}
+	if after, _, err := b.feed.store.Get(t.Context(), id); err != nil || !after.Synced.After(before.Synced) || !bytes.Equal(after.JSON, before.JSON) {
+		t.Errorf("read at %v, before that at %v: %v", after.Synced, before.Synced, err)
+	}
 	// What does not tell when the issue changed is no proof, nor is what tells of a comment.
 	b.ago = 10 * time.Second
 	site.Comment(key, "hello")
@@ -267,4 +279,18 @@ func TestAnIssueThatWasFetchedSinceIsNotFetchedAgain(t *testing.T) {
 		t.Errorf("%d fetches for what was read in part", n)
 	}
 	b.sameAsBackfill(site)
+}
+
+// jiraID is the number of the issue that a delivery is about.
+func jiraID(t *testing.T, d jiratest.Delivery) int64 {
+	t.Helper()
+	e, err := jira.ParseEvent(d.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := strconv.ParseInt(e.IssueID, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }

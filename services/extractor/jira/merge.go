@@ -70,7 +70,11 @@ func (s *site) merge(ctx context.Context, tx *store.Tx, in incoming) error {
 			return s.setAsideIn(ctx, tx, aside{issue: in.doc.ID, key: in.doc.Key, origin: originFetch, body: in.doc.JSON}, err)
 		}
 	}
-	return s.put(ctx, tx, id, doc, old, found)
+	same, err := s.put(ctx, tx, id, doc, old, found)
+	if err == nil && same && in.fetched && len(in.doc.Partial) == 0 {
+		err = tx.Read(ctx, id, in.doc.SyncedAt)
+	}
+	return err
 }
 
 // leave takes an issue out that belongs to none of the configured projects, by now or from the start.
@@ -117,30 +121,27 @@ func stale(old store.Document, in incoming) bool {
 	return !in.doc.SyncedAt.After(old.Synced)
 }
 
-// put keeps a document, and what it means for the issues that it is linked to.
-func (s *site) put(ctx context.Context, tx *store.Tx, id int64, raw []byte, old store.Document, found bool) error {
+// put keeps a document, and what it means for the issues that it is linked to. same tells that it is kept as
+// it is already.
+func (s *site) put(ctx context.Context, tx *store.Tx, id int64, raw []byte, old store.Document, found bool) (same bool, err error) {
 	doc, err := s.renewLinks(ctx, tx, parse(raw))
 	if err != nil {
-		return err
+		return false, err
 	}
 	before := parse(old.JSON)
 	if found {
-		same, err := sameState(before, doc)
-		if err == nil && same {
-			err = tx.Read(ctx, id, doc.linked().synced)
-		}
-		if err != nil || same {
-			return err
+		if same, err := sameState(before, doc); err != nil || same {
+			return same, err
 		}
 	}
 	if err := s.keep(ctx, tx, id, doc, old, found); err != nil {
-		return err
+		return false, err
 	}
 	if doc.linked().left {
-		return nil // its links are still there
+		return false, nil // its links are still there
 	}
 	deleted, found := doc.members["_deleted_at"]
-	return s.spread(ctx, tx, id, before, doc, found && string(deleted) != "null")
+	return false, s.spread(ctx, tx, id, before, doc, found && string(deleted) != "null")
 }
 
 // keep keeps a document, and notes of which tables the issue's rows are other ones.
@@ -297,7 +298,8 @@ func (s *site) remove(ctx context.Context, tx *store.Tx, d deletion) error {
 	if err != nil {
 		return s.setAsideIn(ctx, tx, aside{issue: strconv.FormatInt(d.id, 10), key: d.key, origin: originWebhook, body: d.issue}, err)
 	}
-	return s.put(ctx, tx, d.id, raw, old, found)
+	_, err = s.put(ctx, tx, d.id, raw, old, found)
+	return err
 }
 
 // keptLists are the keys of lists in a document, by the names that Partial gives them.

@@ -36,7 +36,8 @@ func (f *feed) patch(ctx context.Context, tx *store.Tx, e jira.Event, at time.Ti
 	if doc, err = withMember(doc, "_synced_at", at.UTC().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
-	return f.put(ctx, tx, id, doc, old, true)
+	_, err = f.put(ctx, tx, id, doc, old, true)
+	return err
 }
 
 // listOf tells which list of a document an event is about, and the id of the item.

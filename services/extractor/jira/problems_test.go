@@ -24,7 +24,10 @@ func TestValuesLeftOutAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		doc := []byte(`{"id":"10001","key":"SUP-1","fields":{"created":"2024-05-01","summary":{},"customfield_10004":[]},"_comments":[1,2],"_synced_at":"2024-05-02T00:00:00Z"}`)
-		err = s.store.Write(t.Context(), func(tx *store.Tx) error { return s.put(t.Context(), tx, 10001, doc, store.Document{}, false) })
+		err = s.store.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := s.put(t.Context(), tx, 10001, doc, store.Document{}, false)
+			return err
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
