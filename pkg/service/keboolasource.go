@@ -12,10 +12,10 @@ const typeKeboola = "keboola"
 var keboolaVariables = [][2]string{{"KEBOOLA_STACK_URL", "KEBOOLA_STORAGE_TOKEN"}, {"KBC_STACK_URL", "KBC_STORAGE_TOKEN"}}
 
 // addKeboola adds the source "keboola" that KEBOOLA_STACK_URL configures, where the configuration has no
-// source of that type or name. What it finds in the project is registered, as the predecessor did. The
+// source of that type or name, nor a block data_source that says something else. What it finds in the project is registered, as the predecessor did. The
 // token stays in its variable, which the extractor alone is given.
 func (i *Instance) addKeboola() {
-	if len(i.OfType(typeKeboola)) > 0 || slices.ContainsFunc(i.Sources, func(s Source) bool { return s.Name == typeKeboola }) {
+	if i.dataSource != "" || len(i.OfType(typeKeboola)) > 0 || slices.ContainsFunc(i.Sources, func(s Source) bool { return s.Name == typeKeboola }) {
 		return
 	}
 	for _, v := range keboolaVariables {

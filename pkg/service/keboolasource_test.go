@@ -23,6 +23,7 @@ func TestTheEnvironmentConfiguresAProjectOfKeboola(t *testing.T) {
 			map[string]any{"stack_url": "https://other.example.com"}},
 		{"the predecessor's block wins", "data_source: {type: keboola, keboola: {stack_url: https://other.example.com, token_env: T}}", map[string]string{"KEBOOLA_STACK_URL": "https://connection.example.com"},
 			map[string]any{"stack_url": "https://other.example.com", "token_env": "T"}},
+		{"the predecessor's block says that there is none", "data_source: {type: local}", map[string]string{"KEBOOLA_STACK_URL": "https://connection.example.com"}, nil},
 		{"the name is taken", "sources: [{name: keboola, type: csv}]", map[string]string{"KEBOOLA_STACK_URL": "https://connection.example.com"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
