@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/services/extractor/internal/outbound"
 )
 
 // as is whose credentials a call has.
@@ -157,9 +157,7 @@ func reason(a answer, err error) string {
 // backoff is how long to wait after try n (from 0): twice as long each time and spread, but as long as
 // Jira asks, if that is no longer than a call may take.
 func backoff(n int, asked, most time.Duration) time.Duration {
-	d := min(backoffFirst<<min(n, 10), backoffMost)
-	d = d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // a spread, not a secret
-	return max(d, min(asked, most))
+	return max(outbound.Backoff(n, backoffFirst, backoffMost), min(asked, most))
 }
 
 func (c *Client) sleep(ctx context.Context, d time.Duration) bool {
@@ -233,16 +231,18 @@ func (c *Client) unreachable(err error) error {
 	cause := c.scrub(err)
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		cause = &refusedDial{scrubbed: scrubbed{text: cause.Error()}, dial: dial}
+		cause = &refusedDial{text: cause.Error(), dial: dial}
 	}
 	return fault.Wrap(cause, fault.Unavailable, "Jira cannot be reached")
 }
 
 // refusedDial lets a failed connection be told from a broken one: nothing was sent.
 type refusedDial struct {
-	scrubbed
+	text string
 	dial *net.OpError
 }
+
+func (e *refusedDial) Error() string { return e.text }
 
 func (e *refusedDial) Unwrap() error { return e.dial }
 

@@ -1,17 +1,15 @@
 package cloud
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/services/extractor/internal/outbound"
 )
 
 // secretsOf replaces what must never be in an error, in any form in which it could get there.
@@ -30,29 +28,10 @@ func secretsOf(cfg Config) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// scrubbed is an error whose text has no secret. Of what it hides only the end of the context shows.
-type scrubbed struct {
-	text string
-	end  error
-}
-
-func (e *scrubbed) Error() string { return e.text }
-
-func (e *scrubbed) Unwrap() error { return e.end }
-
 // scrub takes secrets out of an error of the network, which has no URL in it: that of the media host has
 // a token in its query.
 func (c *Client) scrub(err error) error {
-	if err == nil {
-		return nil
-	}
-	out := &scrubbed{text: c.secrets.Replace(err.Error())}
-	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, end) {
-			out.end = end
-		}
-	}
-	return out
+	return outbound.Scrub(err, c.secrets)
 }
 
 // The words of AUTHENTICATED_FAILED and AUTHENTICATION_DENIED in the header X-Seraph-LoginReason, with
@@ -126,31 +105,14 @@ func (c *Client) said(body []byte) string {
 	if e.Message != "" {
 		parts = append(parts, e.Message)
 	}
-	text := c.secrets.Replace(strings.Join(parts, "; "))
-	if text == "" {
-		return ""
-	}
-	const most = 300
-	if len(text) > most {
-		text = text[:most]
-		for !utf8.ValidString(text) {
-			text = text[:len(text)-1]
-		}
-		text += "…"
-	}
-	return ": " + text
+	return outbound.Said(c.secrets.Replace(strings.Join(parts, "; ")))
 }
 
 // retryAfter reads the header, which has seconds or a date, and else X-RateLimit-Reset; zero where
 // neither is there.
 func retryAfter(h http.Header, now time.Time) time.Duration {
-	if v := h.Get("Retry-After"); v != "" {
-		if d, err := time.ParseDuration(v + "s"); err == nil && d >= 0 {
-			return d
-		}
-		if at, err := http.ParseTime(v); err == nil {
-			return max(0, at.Sub(now))
-		}
+	if pause, said := outbound.RetryAfter(h, now); said {
+		return pause
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z"} {
 		if at, err := time.Parse(layout, h.Get("X-Ratelimit-Reset")); err == nil {

@@ -1,11 +1,12 @@
 package cloud
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agnes-platform/agnes/services/extractor/internal/outbound"
 )
 
 // metrics of a client; the zero value measures nothing.
@@ -24,41 +25,22 @@ func newMetrics(registry prometheus.Registerer, source string) (metrics, error) 
 		return m, nil
 	}
 	var err error
-	m.requests, err = register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.requests, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_requests_total", Help: "Calls to Jira by source, route and status; 0 where there was no answer.",
 	}, []string{"source", "route", "status"}), err)
-	m.seconds, err = register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	m.seconds, err = outbound.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "agnes_jira_request_seconds", Help: "Duration of calls to Jira by source and route.", Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 9),
 	}, []string{"source", "route"}), err)
-	m.retries, err = register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.retries, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_retries_total", Help: "Calls to Jira that were tried again, by source and reason.",
 	}, []string{"source", "reason"}), err)
-	m.throttled, err = register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.throttled, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_throttled_total", Help: "Answers 429 of Jira by source and priority.",
 	}, []string{"source", "priority"}), err)
-	m.places, err = register(registry, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	m.places, err = outbound.Register(registry, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "agnes_jira_places", Help: "Calls to Jira that may be under way at once, by source and priority.",
 	}, []string{"source", "priority"}), err)
 	return m, err
-}
-
-// register registers a collector, or gives the one of another source in this process. After an error it
-// does nothing, so that errors need one check.
-func register[C prometheus.Collector](registry prometheus.Registerer, c C, before error) (C, error) {
-	if before != nil {
-		return c, before
-	}
-	err := registry.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if other, ok := already.ExistingCollector.(C); ok {
-			return other, nil
-		}
-	}
-	if err != nil {
-		return c, fmt.Errorf("register the metrics of the Jira client: %w", err)
-	}
-	return c, nil
 }
 
 func (m metrics) called(route string, status int, took time.Duration) {

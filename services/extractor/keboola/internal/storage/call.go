@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/services/extractor/internal/outbound"
 )
 
 // call is one question to the API.
@@ -37,7 +36,7 @@ const (
 
 // do asks until there is a good answer or none to be hoped for, and decodes it into into.
 func (c *Client) do(ctx context.Context, q call, into any) error {
-	body, err := c.raw(ctx, q, func(body []byte) error {
+	_, err := c.raw(ctx, q, func(body []byte) error {
 		if into == nil {
 			return nil
 		}
@@ -46,7 +45,6 @@ func (c *Client) do(ctx context.Context, q call, into any) error {
 		}
 		return nil
 	})
-	_ = body
 	return err
 }
 
@@ -91,9 +89,7 @@ func (c *Client) again(ctx context.Context, n int, err error) (time.Duration, bo
 	default:
 		return 0, false
 	}
-	d := min(backoffFirst<<min(n, 10), backoffMost)
-	d = d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // a spread, not a secret
-	return max(d, asked), true
+	return max(outbound.Backoff(n, backoffFirst, backoffMost), asked), true
 }
 
 // given is the error of work that its caller gave up.
@@ -174,32 +170,12 @@ func (c *Client) unreachable(ctx context.Context, host string, err error) error 
 	return fault.Wrap(c.scrub(err), fault.Unavailable, "%s did not answer", host)
 }
 
-// scrubbed is an error whose text has no secret. Of what it hides only the end of the context shows.
-type scrubbed struct {
-	text string
-	end  error
-}
-
-func (e *scrubbed) Error() string { return e.text }
-
-func (e *scrubbed) Unwrap() error { return e.end }
-
 // scrub takes the token out of an error, and addresses, which are signed.
 func (c *Client) scrub(err error) error {
-	if err == nil {
-		return nil
-	}
-	text := c.secrets.Replace(err.Error())
 	if u := (*url.Error)(nil); errors.As(err, &u) {
-		text = c.secrets.Replace(u.Err.Error())
+		err = u.Err
 	}
-	out := &scrubbed{text: text}
-	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, end) {
-			out.end = end
-		}
-	}
-	return out
+	return outbound.Scrub(err, c.secrets)
 }
 
 // failure is the error of an answer that is none of 2xx.
@@ -213,13 +189,13 @@ func (c *Client) failure(what string, status int, h http.Header, body []byte) er
 	case status == http.StatusNotFound || status == http.StatusGone:
 		return fault.New(fault.NotFound, "Keboola has nothing there: %s%s", what, said)
 	case status == http.StatusTooManyRequests:
-		return fault.New(fault.Busy, "Keboola limits the rate of calls").After(retryAfter(h, c.cfg.Clock.Now()))
+		return fault.New(fault.Busy, "Keboola limits the rate of calls").After(c.retryAfter(h))
 	case status == http.StatusNotImplemented:
 		return fault.New(fault.Permanent, "Keboola cannot %s%s", what, said)
 	case status/100 == 3:
 		return fault.New(fault.Permanent, "the stack answers with a redirect: set stack_url to the address that it has now")
 	case status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
-		return fault.New(fault.Unavailable, "Keboola answers %d %s: %s", status, http.StatusText(status), what).After(retryAfter(h, c.cfg.Clock.Now()))
+		return fault.New(fault.Unavailable, "Keboola answers %d %s: %s", status, http.StatusText(status), what).After(c.retryAfter(h))
 	}
 	return fault.New(fault.Invalid, "Keboola refuses (%d) to %s%s", status, what, said)
 }
@@ -242,29 +218,11 @@ func (c *Client) said(body []byte) string {
 
 // short makes a text from outside fit for a sentence, ": " before it.
 func (c *Client) short(text string) string {
-	text = c.secrets.Replace(strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " "))
-	if text == "" {
-		return ""
-	}
-	const most = 300
-	if len(text) > most {
-		text = text[:most]
-		for !utf8.ValidString(text) {
-			text = text[:len(text)-1]
-		}
-		text += "…"
-	}
-	return ": " + text
+	return outbound.Said(c.secrets.Replace(strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")))
 }
 
-// retryAfter reads the header, which has seconds or a date; zero where it is not there.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := h.Get("Retry-After")
-	if d, err := time.ParseDuration(v + "s"); err == nil && d >= 0 {
-		return d
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
+// retryAfter is how long an answer asks to wait.
+func (c *Client) retryAfter(h http.Header) time.Duration {
+	pause, _ := outbound.RetryAfter(h, c.cfg.Clock.Now())
+	return pause
 }

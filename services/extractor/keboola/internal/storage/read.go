@@ -216,7 +216,7 @@ func (r *reading) judge(res *http.Response) error {
 		return fault.New(fault.Permanent, "a file of Keboola's changed while it was read: %s", r.f.what)
 	case s == http.StatusTooManyRequests || s >= 500 || s == http.StatusRequestTimeout:
 		return fault.New(fault.Unavailable, "the store of Keboola's files answers %d %s: %s", s, http.StatusText(s), r.f.what).
-			After(retryAfter(res.Header, r.f.c.cfg.Clock.Now()))
+			After(r.f.c.retryAfter(res.Header))
 	}
 	code := storeCode(res.Body)
 	if s := res.StatusCode; s == http.StatusUnauthorized || s == http.StatusForbidden || strings.HasSuffix(code, "Token") {
