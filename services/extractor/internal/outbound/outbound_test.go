@@ -54,8 +54,8 @@ func TestRetryAfter(t *testing.T) {
 
 func TestBackoffDoublesAndIsSpread(t *testing.T) {
 	t.Parallel()
-	for n, middle := range []time.Duration{1, 2, 4, 8, 8, 8} {
-		middle *= time.Second
+	for n, seconds := range []int{1, 2, 4, 8, 8, 8} {
+		middle := time.Duration(seconds) * time.Second
 		if d := outbound.Backoff(n, time.Second, 8*time.Second); d < middle/2 || d > middle*3/2 {
 			t.Errorf("try %d: %v", n, d)
 		}
