@@ -28,6 +28,8 @@ type Instance struct {
 	Aliases map[string]string
 	// RemoteAttach bounds what an extract's _remote_attach may name.
 	RemoteAttach AllowLists
+	// RemoteQuery bounds queries over what is not copied, with defaults where the file says nothing.
+	RemoteQuery RemoteQuery
 	// AllowedDomains are the domains of e-mail addresses that may sign up by themselves, in lower case;
 	// none of them where the list is empty.
 	AllowedDomains []string
@@ -84,6 +86,7 @@ type instanceFile struct {
 	DataSource   map[string]any    `yaml:"data_source"`
 	Aliases      map[string]string `yaml:"aliases"`
 	RemoteAttach AllowLists        `yaml:"remote_attach"`
+	RemoteQuery  map[string]any    `yaml:"remote_query"`
 	Auth         struct {
 		AllowedDomain  any `yaml:"allowed_domain"`
 		AllowedDomains any `yaml:"allowed_domains"`
@@ -99,7 +102,7 @@ func LoadInstance(configDir, dataDir string) (*Instance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve CONFIG_DIR: %w", err)
 	}
-	i := &Instance{Name: "Agnes", Aliases: map[string]string{}, Dir: dir}
+	i := &Instance{Name: "Agnes", Aliases: map[string]string{}, Dir: dir, RemoteQuery: DefaultRemoteQuery()}
 	for _, path := range []string{filepath.Join(dir, InstanceFile), filepath.Join(dataDir, "state", InstanceFile)} {
 		if err := i.read(path); err != nil {
 			return nil, err
@@ -149,6 +152,9 @@ func (i *Instance) merge(path string, f instanceFile) error {
 	i.RemoteAttach.Hosts = append(i.RemoteAttach.Hosts, f.RemoteAttach.Hosts...)
 	i.RemoteAttach.TokenEnvs = append(i.RemoteAttach.TokenEnvs, f.RemoteAttach.TokenEnvs...)
 	if err := i.mergeDomains(f); err != nil {
+		return fault.New(fault.Invalid, "%s: %s", path, err)
+	}
+	if err := i.mergeRemoteQuery(f.RemoteQuery); err != nil {
 		return fault.New(fault.Invalid, "%s: %s", path, err)
 	}
 	sources, err := sourcesOf(f)
