@@ -140,4 +140,4 @@ func (r *onceReader) Next() bool {
 func (r *onceReader) Err() error { return r.failed() }
 
 // Record is asked for by the export to DuckDB.
-func (r *onceReader) Record() arrow.RecordBatch { return r.RecordReader.RecordBatch() }
+func (r *onceReader) Record() arrow.RecordBatch { return r.RecordBatch() }

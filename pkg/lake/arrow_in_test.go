@@ -125,7 +125,7 @@ func TestAnArrowViewIsReadOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	view, err := NewArrowView(t.Context(), conn, "v", arrowReader(t, 2, 10))
 	if err != nil {
 		t.Fatal(err)
