@@ -27,6 +27,8 @@ const (
 	BucketScheduler = "agnes_scheduler"
 	// BucketLeases holds who leads; see Bus.Lease.
 	BucketLeases = "agnes_leases"
+	// BucketBudget counts, by day, what remote queries are billed for.
+	BucketBudget = "agnes_budget"
 )
 
 const (
@@ -75,6 +77,7 @@ func declaredBuckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: BucketScheduler, Description: "when each table ran last and runs next", Storage: jetstream.FileStorage},
 		{Bucket: BucketLeases, Description: "who leads", Storage: jetstream.FileStorage},
+		{Bucket: BucketBudget, Description: "what remote queries are billed for, by day", Storage: jetstream.FileStorage, TTL: 40 * day},
 	}
 }
 
