@@ -30,9 +30,12 @@ func (r TableRef) path() string {
 // Names as Google documents them: a project may bear the domain of an organisation before it.
 var (
 	projectID = regexp.MustCompile(`\A([a-z0-9][a-z0-9.-]*:)?[a-z0-9][a-z0-9-]{1,62}\z`)
-	datasetID = regexp.MustCompile(`\A[A-Za-z0-9_]{1,1024}\z`)
-	tableID   = regexp.MustCompile(`\A[\p{L}\p{M}\p{N}\p{Pc}\p{Pd}\p{Zs}]{1,1024}\z`)
+	datasetID = regexp.MustCompile(`\A[A-Za-z0-9_]+\z`)
+	tableID   = regexp.MustCompile(`\A[\p{L}\p{M}\p{N}\p{Pc}\p{Pd}\p{Zs}]+\z`)
 )
+
+// maxName is the longest name of a dataset or table, in bytes.
+const maxName = 1024
 
 func validProject(id string) bool { return projectID.MatchString(id) }
 
@@ -41,9 +44,9 @@ func (r TableRef) Valid() error {
 	switch {
 	case !validProject(r.Project):
 		return fault.New(fault.Invalid, "%.80q is not the id of a project of Google's", r.Project)
-	case !datasetID.MatchString(r.Dataset):
+	case !datasetID.MatchString(r.Dataset) || len(r.Dataset) > maxName:
 		return fault.New(fault.Invalid, "%.80q is not the name of a dataset", r.Dataset)
-	case !tableID.MatchString(r.Table):
+	case !tableID.MatchString(r.Table) || len(r.Table) > maxName:
 		return fault.New(fault.Invalid, "%.80q is not the name of a table", r.Table)
 	}
 	return nil
