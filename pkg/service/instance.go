@@ -110,6 +110,7 @@ func LoadInstance(configDir, dataDir string) (*Instance, error) {
 	}
 	i.addJira()
 	i.addKeboola()
+	i.addBigQuery()
 	slices.Sort(i.Unset)
 	i.Unset = slices.Compact(i.Unset)
 	return i, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/api"
+	"github.com/agnes-platform/agnes/services/extractor/bigquery"
 	"github.com/agnes-platform/agnes/services/extractor/csv"
 	"github.com/agnes-platform/agnes/services/extractor/jira"
 	"github.com/agnes-platform/agnes/services/extractor/keboola"
@@ -107,6 +108,9 @@ func members(cfg Config) []member {
 		{"extractor-keboola", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *keboola.Config) { c.Base = base }, keboola.Run)
 		}},
+		{"extractor-bigquery", func(ctx context.Context, base service.Base) error {
+			return load(ctx, func(c *bigquery.Config) { c.Base = base }, bigquery.Run)
+		}},
 		{"jira-webhook", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *jirawebhook.Config) { c.Base, c.Mount = base, webhooks.set }, jirawebhook.Run)
 		}},
@@ -123,7 +127,8 @@ func configs() []described {
 	return []described{
 		{"agnes", &Config{}}, {"its api", &api.Config{}}, {"its orchestrator", &orchestrator.Config{}},
 		{"its scheduler", &scheduler.Config{}}, {"its extractor-csv", &csv.Config{}},
-		{"its extractor-jira", &jira.Config{}}, {"its extractor-keboola", &keboola.Config{}}, {"its jira-webhook", &jirawebhook.Config{}},
+		{"its extractor-jira", &jira.Config{}}, {"its extractor-keboola", &keboola.Config{}}, {"its extractor-bigquery", &bigquery.Config{}},
+		{"its jira-webhook", &jirawebhook.Config{}},
 	}
 }
 

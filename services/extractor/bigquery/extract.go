@@ -1,0 +1,152 @@
+package bigquery
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/bigquery"
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/extract"
+	"github.com/agnes-platform/agnes/pkg/fault"
+)
+
+// tableOptions are those of a table in the registry.
+type tableOptions struct {
+	Columns []string `json:"columns"`
+	// Where is a condition of GoogleSQL.
+	Where string `json:"where"`
+	// Query is the statement of a materialized table.
+	Query string `json:"query"`
+	// MaxBytesBilled bounds the table's query jobs; the source's where it is zero.
+	MaxBytesBilled int64 `json:"max_bytes_billed"`
+	Streams        int   `json:"streams"`
+}
+
+// token is what is kept of a table with its version.
+type token struct {
+	Version  int       `json:"v"`
+	Table    string    `json:"table"`
+	Modified time.Time `json:"modified"`
+	Shape    string    `json:"shape"` // of columns and conditions
+}
+
+// tokenVersion changes when tables have to be read anew, whatever Google says.
+const tokenVersion = 1
+
+func tokenOf(t bigquery.Table, o tableOptions) string {
+	raw, err := json.Marshal([]any{t.Columns, o.Columns, o.Where})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(raw)
+	raw, err = json.Marshal(token{tokenVersion, t.Ref.String(), t.Modified, hex.EncodeToString(sum[:8])})
+	if err != nil {
+		return ""
+	}
+	return string(raw)
+}
+
+// Extract reads one table as its query mode says.
+func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract.TableWriter) error {
+	var o tableOptions
+	if err := spec.Decode(&o); err != nil {
+		return err
+	}
+	switch {
+	case o.MaxBytesBilled <= 0:
+		o.MaxBytesBilled = s.MaxBytesBilled
+	case o.MaxBytesBilled > s.MaxBytesBilled:
+		return fault.New(fault.Invalid, "the table %s: `max_bytes_billed` is above that of the source (%d)", spec.Name, s.MaxBytesBilled)
+	}
+	if o.Streams <= 0 {
+		o.Streams = s.Streams
+	}
+	switch spec.SyncStrategy {
+	case "", "full_refresh":
+	default:
+		return fault.New(fault.Invalid, "the table %s: BigQuery's tables are read whole (full_refresh): the strategy %q is not known", spec.Name, spec.SyncStrategy)
+	}
+	if spec.QueryMode == catalog.ModeMaterialized {
+		return s.materialize(ctx, spec, o, w)
+	}
+	ref, err := s.find(spec)
+	if err != nil {
+		return err
+	}
+	table, err := s.client.Table(ctx, ref)
+	if err != nil {
+		return err
+	}
+	w.SetDescription(table.Description)
+	if spec.QueryMode == catalog.ModeRemote {
+		if !s.RemoteAttach {
+			return fault.New(fault.Invalid, "the table %s is registered as remote, and its source has `remote_attach: false`", spec.Name)
+		}
+		return w.Remote(ctx, s.alias(ref.Project), ref.Dataset, ref.Table, table.Columns)
+	}
+	return s.copy(ctx, spec, o, table, w)
+}
+
+// copy reads a table into parts. Of a view, of external tables and of what waits in the streaming buffer nobody
+// tells when it changed.
+func (s *source) copy(ctx context.Context, spec extract.TableSpec, o tableOptions, t bigquery.Table, w *extract.TableWriter) error {
+	now := ""
+	if t.Readable() && !t.Streaming {
+		now = tokenOf(t, o)
+	}
+	if now != "" && now == spec.Token && spec.Previous != nil {
+		return extract.ErrUnchanged
+	}
+	result, err := s.client.ReadTable(ctx, t, bigquery.ReadOptions{
+		Columns: o.Columns, Filter: o.Where, Streams: o.Streams, MaxBytesBilled: o.MaxBytesBilled, Labels: map[string]string{"table": spec.Name},
+	})
+	if err != nil {
+		return err
+	}
+	width := int64(0)
+	if t.Rows > 0 {
+		width = t.Bytes / t.Rows
+	}
+	if err := write(ctx, result, width, w); err != nil {
+		return err
+	}
+	w.SetToken(now)
+	return nil
+}
+
+// materialize runs a statement, once a dry run has said what it is and that it costs what it may.
+func (s *source) materialize(ctx context.Context, spec extract.TableSpec, o tableOptions, w *extract.TableWriter) error {
+	if o.Query == "" {
+		return fault.New(fault.Invalid, "the table %s is materialized: give its statement as the option `query`", spec.Name)
+	}
+	q := bigquery.Query{SQL: o.Query, MaxBytesBilled: o.MaxBytesBilled, Labels: map[string]string{"table": spec.Name}, Location: s.Projects[0].Location}
+	estimate, err := s.client.DryRun(ctx, q)
+	if err != nil {
+		return err
+	}
+	if estimate.StatementType != "SELECT" {
+		return fault.New(fault.Invalid, "the statement of %s is a %s: only a SELECT is run", spec.Name, estimate.StatementType)
+	}
+	if estimate.Bytes > o.MaxBytesBilled {
+		return fault.New(fault.TooLarge, "the statement of %s would read %d bytes; the limit is %d", spec.Name, estimate.Bytes, o.MaxBytesBilled)
+	}
+	result, err := s.client.Run(ctx, q)
+	if err != nil {
+		return err
+	}
+	return write(ctx, result, 0, w)
+}
+
+// leastWidth of a row is assumed, in bytes, so that a row group stays small where BigQuery says nothing.
+const leastWidth = 512
+
+// write streams a result into the table: it is there once, so its width is estimated and not measured.
+func write(ctx context.Context, result *bigquery.Result, width int64, w *extract.TableWriter) error {
+	defer func() { _ = result.Close() }()
+	return w.Arrow(ctx, result.Reader(), result.Columns(), func(query string) error {
+		return w.Query(ctx, query, max(2*width, leastWidth))
+	})
+}
