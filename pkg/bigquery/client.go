@@ -155,6 +155,7 @@ func credentialsKind(path string) (option.CredentialsType, error) {
 	switch kind := option.CredentialsType(file.Type); kind {
 	case option.ServiceAccount, option.AuthorizedUser, option.ImpersonatedServiceAccount, option.ExternalAccount:
 		return kind, nil
+	default:
+		return "", fault.New(fault.Unauthenticated, "the key file of Google's that the environment names is of no type that can be used")
 	}
-	return "", fault.New(fault.Unauthenticated, "the key file of Google's that the environment names is of no type that can be used")
 }

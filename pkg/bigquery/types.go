@@ -65,8 +65,9 @@ func elementType(f *bigquery.FieldSchema) string {
 			bound = elementType(&bigquery.FieldSchema{Type: f.RangeElementType.Type})
 		}
 		return `STRUCT("start" ` + bound + `, "end" ` + bound + ")"
+	default:
+		return "VARCHAR" // of a type that came after this
 	}
-	return "VARCHAR" // of a type that came after this
 }
 
 // arrowSchema is the schema of rows that come by REST.
