@@ -18,6 +18,7 @@ import (
 
 // stores gives several stores over one budget, as several processes have them.
 func stores(t *testing.T) map[string]func() federation.BudgetStore {
+	t.Helper()
 	server := eventtest.Server(t)
 	path := filepath.Join(t.TempDir(), "budget.json")
 	n := 0

@@ -82,15 +82,15 @@ func gsqlTokens(text string) ([]gsqlToken, error) {
 			at += end + 4
 			continue
 		case c == '`':
-			end, err := gsqlString1(text, at+1, "`", false)
+			end, err := gsqlEnd(text, at+1, "`")
 			if err != nil {
 				return nil, err
 			}
 			tokens, at = append(tokens, gsqlToken{gsqlQuoted, text[at+1 : end-1], begin, end}), end
 			continue
 		}
-		if quote, raw, from := gsqlQuote(text, at); quote != "" {
-			end, err := gsqlString1(text, from, quote, raw)
+		if quote, from := gsqlQuote(text, at); quote != "" {
+			end, err := gsqlEnd(text, from, quote)
 			if err != nil {
 				return nil, err
 			}
@@ -123,18 +123,18 @@ func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
 
 var gsqlPrefix = regexp.MustCompile(`\A(?i:r|b|rb|br)?("""|'''|"|')`)
 
-// gsqlQuote tells by which quote a string begins at a place, whether it is raw, and where its content does.
-func gsqlQuote(text string, at int) (quote string, raw bool, from int) {
+// gsqlQuote tells by which quote a string begins at a place, and where its content does.
+func gsqlQuote(text string, at int) (quote string, from int) {
 	m := gsqlPrefix.FindStringSubmatchIndex(text[at:min(at+5, len(text))])
 	if m == nil {
-		return "", false, 0
+		return "", 0
 	}
-	return text[at+m[2] : at+m[3]], strings.ContainsAny(text[at:at+m[2]], "rR"), at + m[1]
+	return text[at+m[2] : at+m[3]], at + m[1]
 }
 
-// gsqlString1 gives the place behind a string whose content begins at from. A backslash keeps a quote from
+// gsqlEnd gives the place behind a string whose content begins at from. A backslash keeps a quote from
 // ending it, in raw strings too.
-func gsqlString1(text string, from int, quote string, _ bool) (end int, err error) {
+func gsqlEnd(text string, from int, quote string) (end int, err error) {
 	for at := from; at < len(text); at++ {
 		switch {
 		case text[at] == '\\':

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -109,7 +110,7 @@ func (q RemoteQuery) checked() (RemoteQuery, error) {
 		}
 	}
 	if math.IsNaN(q.PricePerTiB) || math.IsInf(q.PricePerTiB, 0) {
-		return q, fmt.Errorf("price_per_tib is an amount of US dollars")
+		return q, errors.New("price_per_tib is an amount of US dollars")
 	}
 	if q.PricePerTiB == 0 {
 		q.PricePerTiB = standard.PricePerTiB

@@ -42,6 +42,7 @@ type house struct {
 	wholes    *download.Wholes
 	tracker   *runs.Tracker
 	engine    *query.Engine
+	hybrids   *hybrids
 	server    *httpapi.Server
 	audit     *auditing
 	uploads   *uploads.Store
@@ -85,6 +86,9 @@ func (h *house) build(ctx context.Context) error {
 	}
 	h.tracker, err = runs.New(ctx, runs.Config{Store: h.state, Bus: h.bus, Sources: h.sources, DataDir: h.cfg.DataDir})
 	if err != nil {
+		return err
+	}
+	if err := h.openHybrid(); err != nil {
 		return err
 	}
 	h.engine, err = query.New(ctx, query.Config{
@@ -150,7 +154,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
 		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: granting,
-		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir()}, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
+		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir()}, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),
@@ -323,6 +327,9 @@ func (h *house) close() {
 	}
 	if h.uploads != nil {
 		_ = h.uploads.Close() // what is left goes with the next sweep
+	}
+	if h.hybrids != nil {
+		h.hybrids.close()
 	}
 	if h.engine != nil {
 		_ = h.engine.Close() // memory goes, and scratch with the next sweep at the latest

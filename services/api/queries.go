@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
@@ -17,14 +19,18 @@ type asking struct {
 
 // Query runs a statement over exactly what the grants reach in the snapshot.
 func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.Writer) (httpapi.QuerySummary, error) {
-	scope := a.engine.Scope(q.Snapshot.Version+"/"+q.Grants.Fingerprint(), func() []lake.View {
+	key := q.Snapshot.Version + "/" + q.Grants.Fingerprint()
+	if q.Fetched != nil {
+		key += "/" + q.Fetched.Key
+	}
+	scope := a.engine.Scope(key, func() []lake.View {
 		var views []lake.View
 		for _, t := range q.Snapshot.Tables() {
 			if q.Grants.Allows(t) {
 				views = append(views, query.ViewOf(a.dataDir, t.Source, t.Table, t.Aliases))
 			}
 		}
-		return views
+		return withFetched(views, q.Fetched)
 	})
 	summary, err := a.engine.Run(ctx, query.Request{
 		User: q.Caller.UserID, Scope: scope, SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit,
@@ -32,4 +38,17 @@ func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.W
 	return httpapi.QuerySummary{
 		Rows: summary.Rows, Bytes: summary.Bytes, Truncated: summary.Truncated, Waited: summary.Waited, Tables: summary.Tables,
 	}, err
+}
+
+// withFetched adds the tables of one question; what has the name of one of them keeps its qualified name alone.
+func withFetched(views []lake.View, fetched *httpapi.HybridFetched) []lake.View {
+	if fetched == nil {
+		return views
+	}
+	for _, f := range fetched.Views {
+		for i := range views {
+			views[i].Aliases = slices.DeleteFunc(slices.Clone(views[i].Aliases), func(a string) bool { return strings.EqualFold(a, f.Name) })
+		}
+	}
+	return append(views, fetched.Views...)
 }

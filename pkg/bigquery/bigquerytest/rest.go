@@ -157,6 +157,9 @@ func (s *Server) insertJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	job.Statistics = &bq.JobStatistics{TotalBytesProcessed: t.Bytes, Query: &bq.JobStatistics2{StatementType: "SELECT", TotalBytesProcessed: t.Bytes, TotalBytesProcessedAccuracy: "PRECISE", Schema: &bq.TableSchema{Fields: t.Fields}}}
+	if t.Name != "" {
+		job.Statistics.Query.ReferencedTables = []*bq.TableReference{{ProjectId: t.Project, DatasetId: t.Dataset, TableId: t.Name}}
+	}
 	job.Status = &bq.JobStatus{State: "DONE"}
 	if job.Configuration.DryRun {
 		answer(w, job)

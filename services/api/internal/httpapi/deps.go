@@ -138,6 +138,8 @@ type Question struct {
 	SQL       string
 	Limit     int
 	MediaType string
+	// Fetched are tables of this question alone, which hide others of their names; nil for none.
+	Fetched *HybridFetched
 }
 
 // QuerySummary tells what was sent.

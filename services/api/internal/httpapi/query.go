@@ -85,10 +85,7 @@ func (s *Server) query(ctx context.Context, in *queryQuestion) (*streamed, error
 	mediaType := negotiate(in.Accept)
 	noteStatement(ctx, in.Body.SQL, mediaType)
 	if mediaType == "" {
-		return nil, &Problem{
-			Type: problemKind, Title: titleOf(http.StatusNotAcceptable), Status: http.StatusNotAcceptable, Kind: fault.Invalid,
-			Detail: "none of the media types in Accept is one that a query can be answered in: " + strings.Join(queryTypes, ", "),
-		}
+		return nil, errNotAcceptable()
 	}
 	limit, err := s.rowLimit(in.Body.Limit, mediaType)
 	if err != nil {
@@ -147,6 +144,7 @@ func (s *Server) rowLimit(asked *int, mediaType string) (int, error) {
 // cut, so that half an answer never looks whole.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, q Question) {
 	begun := false
+	var stats *withStats
 	head := func() io.Writer {
 		begun = true
 		h := w.Header()
@@ -154,6 +152,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q Question) {
 		h.Set("Vary", "Accept, Authorization, Cookie")
 		h.Set("Trailer", headerTruncated)
 		w.WriteHeader(http.StatusOK)
+		if q.Fetched != nil && q.MediaType == TypeJSON {
+			stats = &withStats{to: w, stats: statsOf(q.Fetched.Parts)}
+			return stats
+		}
 		return w
 	}
 	recorded := false
@@ -171,6 +173,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q Question) {
 	err = s.recorded(r.Context(), err) // the end of the answer goes out only after it: whole means recorded
 	if err == nil && !begun {
 		head()
+	}
+	if err == nil && stats != nil {
+		err = stats.end()
 	}
 	switch {
 	case err == nil:

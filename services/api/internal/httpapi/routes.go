@@ -17,6 +17,7 @@ func (s *Server) routes() {
 	s.linkPages()
 	s.accountPages()
 	s.queryRoutes()
+	s.hybridRoutes()
 	s.manifestRoutes()
 	s.downloadRoutes()
 	s.catalogRoutes()

@@ -61,6 +61,7 @@ type Config struct {
 	Registry  Registry
 	Runs      Runs
 	Queries   Queries
+	Warehouse Hybrid // nil where there is none
 	Profiles  Profiles
 	Wholes    Wholes
 	Bus       Bus
@@ -105,6 +106,7 @@ type Server struct {
 	tables    Registry
 	runs      Runs
 	queries   Queries
+	warehouse Hybrid
 	profiles  Profiles
 	wholes    Wholes
 	bus       Bus
@@ -166,7 +168,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		log: c.Log, proxies: c.Proxies, limits: c.Limits, build: c.Build, schema: c.SchemaVersion,
 		started: time.Now().UTC(), registry: c.Metrics, metrics: newMetrics(c.Metrics),
-		published: c.Published, identity: c.Identity, access: c.Access, tables: c.Registry, runs: c.Runs, queries: c.Queries,
+		published: c.Published, identity: c.Identity, access: c.Access, tables: c.Registry, runs: c.Runs, queries: c.Queries, warehouse: c.Warehouse,
 		profiles: c.Profiles, wholes: c.Wholes, bus: c.Bus, checks: c.Checks, upstream: c.Upstream,
 		doors:    map[string]door{},
 		recorder: c.Recorder, limiter: c.Limiter, signIn: c.SignIn, groups: c.Groups, requests: c.Requests,

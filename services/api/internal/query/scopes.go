@@ -27,6 +27,9 @@ func ViewOf(dataDir, source string, t catalog.Table, aliases []string) lake.View
 	return answer.ViewOf(dataDir, source, t, aliases)
 }
 
+// FetchedDir is where rows stand that were fetched for one question.
+func FetchedDir(dataDir string) string { return worker.FetchedDir(dataDir) }
+
 // maxScopes is how many scopes an engine remembers.
 const maxScopes = 64
 

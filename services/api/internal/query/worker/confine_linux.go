@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -32,7 +33,7 @@ func confine(s setup) Report {
 	}
 	note("descriptors", closeStrangers())
 	r.Rlimit = note("rlimit", limitMemory(s.DataBytes))
-	r.Landlock = note("landlock", restrict(landlock.RODirs(append(reachable(catalog.ExtractsDir(s.DataDir)), reachable(catalog.DerivedDir(s.DataDir))...)...).IgnoreIfMissing(), s))
+	r.Landlock = note("landlock", restrict(landlock.RODirs(slices.Concat(reachable(catalog.ExtractsDir(s.DataDir)), reachable(catalog.DerivedDir(s.DataDir)), []string{FetchedDir(s.DataDir)})...).IgnoreIfMissing(), s))
 	r.Capabilities = note("capabilities", dropCapabilities())
 	r.Seccomp = note("seccomp", filterCalls())
 	if !s.Isolated {

@@ -24,6 +24,10 @@ func Place(dataDir string, views []lake.View) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// FetchedDir is where rows stand that were fetched for one question: a worker that has no place yet may be let into
+// files of it, and one that has a place reads those of its own place alone.
+func FetchedDir(dataDir string) string { return filepath.Join(dataDir, "tmp", "fetched") }
+
 // placesOf are the folders in which a table has all of its parts to itself, which is how connectors and
 // the orchestrator write them, and parts that stand anywhere else.
 func placesOf(dataDir string, views []lake.View) (folders, files []string) {

@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/agnes-platform/agnes/pkg/bigquery"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/federation"
+	"github.com/agnes-platform/agnes/pkg/service"
+	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
+	"github.com/agnes-platform/agnes/services/api/internal/query"
+	"github.com/agnes-platform/agnes/services/api/internal/state"
+)
+
+// typeBigQuery is the connector whose sources name the warehouse.
+const typeBigQuery = "bigquery"
+
+// hybrids shows BigQuery to the routes.
+type hybrids struct {
+	engine   *federation.Hybrid
+	registry *state.Registry
+	instance func() *service.Instance
+	limits   service.RemoteQuery
+
+	mu     sync.Mutex
+	client *bigquery.Client
+	of     string // the configuration that the client has
+}
+
+// openHybrid makes the folder of fetched rows anew: what a killed process left is of no use.
+func (h *house) openHybrid() error {
+	dir := query.FetchedDir(h.cfg.DataDir)
+	if err := os.RemoveAll(dir); err != nil {
+		return fault.Wrap(err, fault.Invalid, "cannot clear %s", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.Wrap(err, fault.Invalid, "cannot make %s", dir)
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("find the folder of fetched rows: %w", err)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("find the folder of fetched rows: %w", err)
+	}
+	limits := h.instance.RemoteQuery
+	memory := limits.MaxMemoryMB
+	if memory > 0 {
+		memory <<= 20
+	}
+	h.hybrids = &hybrids{
+		registry: h.state.Registry, instance: h.live.Load, limits: limits,
+		engine: federation.NewHybrid(federation.HybridConfig{
+			Dir: dir, Rows: limits.MaxRegistrationRows, MemoryBytes: memory, Timeout: limits.Timeout(), Price: limits.Price,
+			Ledger: federation.NewLedger(federation.BucketBudget(h.bus), federation.BudgetLimits{
+				Query: limits.MaxBytesPerQuery, UserDay: limits.MaxBytesPerUserDay, Day: limits.MaxBytesPerDay,
+			}),
+		}),
+	}
+	return nil
+}
+
+// warehouse opens the client of the first source of BigQuery, or of BIGQUERY_PROJECT.
+func (h *hybrids) warehouse(ctx context.Context) (*bigquery.Client, error) {
+	options := map[string]any{}
+	if sources := h.instance().OfType(typeBigQuery); len(sources) > 0 {
+		options = sources[0].Options
+	}
+	cfg, _, err := bigquery.ConfigOf(options)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "BigQuery is not configured here: %s", fault.Message(err))
+	}
+	of := fmt.Sprint(options, cfg.Project)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client != nil && h.of == of {
+		return h.client, nil
+	}
+	client, err := bigquery.Open(context.WithoutCancel(ctx), cfg)
+	if err != nil {
+		return nil, err
+	}
+	if h.client != nil {
+		_ = h.client.Close() // queries that still run end with an error, and the configuration is another one
+	}
+	h.client, h.of = client, of
+	return client, nil
+}
+
+func (h *hybrids) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client != nil {
+		_ = h.client.Close() // nothing is left to do for it
+		h.client = nil
+	}
+}
+
+// Plan estimates the registered queries.
+func (h *hybrids) Plan(ctx context.Context, q httpapi.HybridQuestion) (httpapi.HybridPlan, error) {
+	client, err := h.warehouse(ctx)
+	if err != nil {
+		return httpapi.HybridPlan{}, err
+	}
+	question := federation.HybridQuestion{User: q.Caller.UserID, Registered: q.Registered, MaxBytes: q.MaxBytes}
+	if !q.Caller.Admin() {
+		tables, err := h.readable(ctx, q.Question)
+		if err != nil {
+			return httpapi.HybridPlan{}, err
+		}
+		question.Readable = func(t bigquery.TableRef) bool { return tables[t] }
+	}
+	plan, err := h.engine.Plan(ctx, client, question)
+	if err != nil {
+		return httpapi.HybridPlan{}, err
+	}
+	return httpapi.HybridPlan{Parts: partsOf(plan), Fetch: func(ctx context.Context) (httpapi.HybridFetched, func(), error) {
+		fetched, err := h.engine.Fetch(ctx, client, plan)
+		if err != nil {
+			return httpapi.HybridFetched{}, nil, err
+		}
+		return httpapi.HybridFetched{Key: fetched.Dir(), Views: fetched.Views, Parts: partsOf(fetched.Plan)}, func() { _ = fetched.Close() }, nil
+	}}, nil
+}
+
+// readable are the tables of BigQuery that are registered and granted, as BigQuery names them.
+func (h *hybrids) readable(ctx context.Context, q httpapi.Question) (map[bigquery.TableRef]bool, error) {
+	rows, err := h.registry.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]state.RegisteredTable, len(rows))
+	for _, row := range rows {
+		byID[row.ID] = row
+	}
+	projects := map[string]string{}
+	for _, s := range h.instance().OfType(typeBigQuery) {
+		_, options, err := bigquery.ConfigOf(s.Options)
+		if err == nil && len(options.Projects) == 1 {
+			projects[s.Name] = options.Projects[0].ID
+		} else if err == nil {
+			projects[s.Name] = "" // a bucket has to name its project
+		}
+	}
+	tables := map[bigquery.TableRef]bool{}
+	for _, t := range q.Snapshot.Tables() {
+		if t.Registered == nil || !q.Grants.Allows(t) {
+			continue
+		}
+		row, ok := byID[t.Registered.ID]
+		project, known := projects[t.Source]
+		if !ok || !known || row.Bucket == "" || row.SourceTable == "" || project == "" && !strings.ContainsAny(row.Bucket, ".:") {
+			continue
+		}
+		if ref, err := bigquery.ParseTable(row.Bucket+"."+row.SourceTable, project); err == nil {
+			tables[ref] = true
+		}
+	}
+	return tables, nil
+}
+
+func partsOf(plan *federation.HybridPlan) []httpapi.HybridPart {
+	parts := make([]httpapi.HybridPart, len(plan.Parts))
+	for i, p := range plan.Parts {
+		parts[i] = httpapi.HybridPart{
+			Alias: p.Alias, Tables: []string{}, Columns: []string{}, Bytes: p.Bytes, MaxBytes: p.Reserved, PriceUSD: p.Price, Billed: p.Billed, Rows: p.Rows,
+		}
+		for _, t := range p.Tables {
+			parts[i].Tables = append(parts[i].Tables, t.Project+"."+t.Dataset+"."+t.Table)
+		}
+		for _, c := range p.Columns {
+			parts[i].Columns = append(parts[i].Columns, c.Name)
+		}
+	}
+	return parts
+}
+
+// Budget tells what the caller used today.
+func (h *hybrids) Budget(ctx context.Context, c httpapi.Caller) (httpapi.Budget, error) {
+	use, err := h.engine.Use(ctx, c.UserID)
+	return httpapi.Budget{
+		Day: use.Day, UserBytes: use.User, UserLimit: use.Limits.UserDay, LeftBytes: use.Left(), QueryLimit: use.Limits.Query, PricePerTiB: max(h.limits.PricePerTiB, 0),
+	}, err
+}
