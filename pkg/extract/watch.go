@@ -205,7 +205,7 @@ func (q *queue) noticed(ctx context.Context, n notice) error {
 	unknown := slices.ContainsFunc(keys(n.tables), func(name string) bool { return !known[name] })
 	var fresh []string
 	if q.source.enabled(OptionAutoRegister) && (n.listing || unknown) {
-		if fresh, err = q.register(ctx, known); err != nil {
+		if fresh, err = q.register(ctx, registry); err != nil {
 			return err
 		}
 	}
@@ -232,8 +232,16 @@ func keys(m map[string]bool) []string {
 	return out
 }
 
-// register registers what is there and not known yet, and gives the names.
-func (q *queue) register(ctx context.Context, known map[string]bool) ([]string, error) {
+// register registers what is there and not registered yet, under whatever name, and gives the names.
+func (q *queue) register(ctx context.Context, registry []*agnesv1.RegisteredTable) ([]string, error) {
+	known, origins := map[string]bool{}, map[string]bool{}
+	for _, t := range registry {
+		known[t.GetName()] = true
+		origins[catalog.Origins(t.GetSource(), t.GetBucket(), t.GetSourceTable(), t.GetName())[0]] = true
+	}
+	again := func(t DiscoveredTable) bool { // the same data by another name would have rules of its own (trap P1)
+		return slices.ContainsFunc(catalog.Origins(q.source.Name, t.Bucket, t.SourceTable, t.Name), func(o string) bool { return origins[o] })
+	}
 	found, err := q.discovered(ctx)
 	if err != nil {
 		return nil, err
@@ -241,7 +249,7 @@ func (q *queue) register(ctx context.Context, known map[string]bool) ([]string, 
 	request := &agnesv1.RegisterTablesRequest{Source: q.source.Name, RequestedBy: "extractor-" + q.rt.cfg.Connector.Type}
 	var names []string
 	for _, t := range found {
-		if t.Problem != "" || known[t.Name] {
+		if t.Problem != "" || known[t.Name] || again(t) {
 			continue
 		}
 		names = append(names, t.Name)

@@ -137,6 +137,7 @@ func (r *registry) RegisterAll(ctx context.Context, by httpapi.Caller, tables []
 			out.Errors = append(out.Errors, httpapi.RegistrationFail{Table: t.Name, Error: fault.Message(err)})
 			continue
 		}
+		row.Found = true
 		rows = append(rows, row)
 	}
 	done, err := r.registerRows(ctx, rows, by.UserID)

@@ -58,7 +58,7 @@ func (a *rpc) registerTables(ctx context.Context, q *agnesv1.RegisterTablesReque
 		row := state.NewTable{
 			Name: t.GetName(), Source: t.GetSource(), SourceType: t.GetSourceType(), Bucket: t.GetBucket(), SourceTable: t.GetSourceTable(),
 			SyncStrategy: t.GetSyncStrategy(), QueryMode: t.GetQueryMode(), SyncSchedule: t.GetSyncSchedule(),
-			PrimaryKey: t.GetPrimaryKey(), Folder: t.GetFolder(), Description: t.GetDescription(), Options: []byte(t.GetOptionsJson()),
+			PrimaryKey: t.GetPrimaryKey(), Folder: t.GetFolder(), Description: t.GetDescription(), Options: []byte(t.GetOptionsJson()), Found: true,
 		}
 		if row.Source == "" {
 			row.Source = q.GetSource()

@@ -268,12 +268,18 @@ func (s *Server) discoverOne(ctx context.Context, source string) ([]DiscoveredTa
 	if err != nil {
 		return nil, err
 	}
-	byName := make(map[string]string, len(rows))
+	byName, byOrigin := make(map[string]string, len(rows)), make(map[string]string, len(rows))
 	for _, r := range rows {
 		byName[r.Name] = r.ID
+		byOrigin[catalog.Origins(source, r.Bucket, r.SourceTable, r.Name)[0]] = r.ID
 	}
 	for i, t := range found {
 		id, registered := byName[t.Name]
+		for _, origin := range catalog.Origins(source, t.Bucket, t.SourceTable, t.Name) {
+			if other := byOrigin[origin]; !registered && other != "" {
+				id, registered = other, true // under another name
+			}
+		}
 		found[i].Registered = registered
 		if registered {
 			found[i].ID = id

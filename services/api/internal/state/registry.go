@@ -56,6 +56,9 @@ type NewTable struct {
 	Description      string
 	IsPublic         *bool // nil means true
 	Options          json.RawMessage
+	// Found tells that a connector found the table and nobody chose its name: where the same table of the
+	// source is registered under another name, it is not registered again (trap P1).
+	Found bool
 }
 
 // TableChange is what to change of a registered table; nil leaves a field as it is, and an empty value
@@ -167,7 +170,12 @@ func (r *Registry) RegisterAll(ctx context.Context, tables []NewTable, by string
 		}
 		done = Registered{}
 		var rows [][]any
+		known := originsOf(standing)
 		for _, n := range tables {
+			if id := known.registered(n); n.Found && id != "" {
+				done.Skipped = append(done.Skipped, id)
+				continue
+			}
 			switch t, there, err := intake.admit(ctx, n.row(by, r.s.now()), n.IsPublic); {
 			case fault.Is(err, fault.Invalid), fault.Is(err, fault.Conflict):
 				done.Refused = append(done.Refused, Refused{Name: n.Name, Err: err})
@@ -242,6 +250,27 @@ func tablesOf(rows []RegisteredTable) map[string]string {
 		tables[strings.ToLower(catalog.TableID(t.Source, t.Name))] = t.ID
 	}
 	return tables
+}
+
+// origins are what rows are extracted from → their ids.
+type origins map[string]string
+
+func originsOf(rows []RegisteredTable) origins {
+	known := make(origins, len(rows))
+	for _, t := range rows {
+		known[catalog.Origins(t.Source, t.Bucket, t.SourceTable, t.Name)[0]] = t.ID
+	}
+	return known
+}
+
+// registered gives the id of a row that brings the same data; empty where there is none.
+func (o origins) registered(n NewTable) string {
+	for _, origin := range catalog.Origins(n.Source, n.Bucket, n.SourceTable, strings.TrimSpace(n.Name)) {
+		if id := o[origin]; id != "" {
+			return id
+		}
+	}
+	return ""
 }
 
 // admit checks a row, gives it an id and takes it. Where its source has the table already it gives that
