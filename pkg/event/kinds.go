@@ -58,6 +58,21 @@ func Discover(source string) Method[*agnesv1.DiscoverRequest, *agnesv1.DiscoverR
 	return Method[*agnesv1.DiscoverRequest, *agnesv1.DiscoverResponse]{"discover." + Token(source)}
 }
 
+// TestSource asks the extractor of a source whether the source can be used.
+func TestSource(source string) Method[*agnesv1.TestSourceRequest, *agnesv1.TestSourceResponse] {
+	return Method[*agnesv1.TestSourceRequest, *agnesv1.TestSourceResponse]{"test." + Token(source)}
+}
+
+// PreviewTable asks the extractor of a source for the first rows of a table.
+func PreviewTable(source string) Method[*agnesv1.PreviewTableRequest, *agnesv1.PreviewTableResponse] {
+	return Method[*agnesv1.PreviewTableRequest, *agnesv1.PreviewTableResponse]{"preview." + Token(source)}
+}
+
+// PushMetadata asks the extractor of a source to write what is known of columns to the source.
+func PushMetadata(source string) Method[*agnesv1.PushMetadataRequest, *agnesv1.PushMetadataResponse] {
+	return Method[*agnesv1.PushMetadataRequest, *agnesv1.PushMetadataResponse]{"push-metadata." + Token(source)}
+}
+
 // What the extractor of a site of Jira answers; the source is that site.
 
 // JiraStatus asks how a site is.

@@ -130,11 +130,11 @@ func (rt *serving) serve(ctx context.Context) error {
 	var subs []*event.Subscription
 	stopAll := func() error { return event.StopAll(max(rt.cfg.StopBudget, 0), subs...) }
 	for _, q := range rt.queues {
-		sub, err := event.Serve(rt.hard, rt.cfg.Bus, event.Discover(q.source.Name), q.discover)
+		answering, err := q.answer(rt.hard)
+		subs = append(subs, answering...)
 		if err != nil {
 			return errors.Join(err, stopAll())
 		}
-		subs = append(subs, sub)
 		rt.work.Go(func() { q.work(soft) })
 		rt.work.Go(func() { q.tidy(soft) })
 		rt.work.Go(func() { q.observe(soft) })

@@ -726,6 +726,557 @@ func (x *DiscoverResponse) GetTables() []*DiscoveredTable {
 	return nil
 }
 
+// TestSourceRequest asks the extractor of a source whether the source can be used with what is configured.
+// Subject agnes.v1.rpc.test.<source>.
+type TestSourceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestSourceRequest) Reset() {
+	*x = TestSourceRequest{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestSourceRequest) ProtoMessage() {}
+
+func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestSourceRequest.ProtoReflect.Descriptor instead.
+func (*TestSourceRequest) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{10}
+}
+
+// TestSourceResponse tells it; a source that cannot be used is an error.
+type TestSourceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was tried and what it showed, in sentences: who the credentials are, what they may see.
+	Findings      []string `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestSourceResponse) Reset() {
+	*x = TestSourceResponse{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestSourceResponse) ProtoMessage() {}
+
+func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestSourceResponse.ProtoReflect.Descriptor instead.
+func (*TestSourceResponse) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TestSourceResponse) GetFindings() []string {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// PreviewTableRequest asks for the first rows of a table, which need not be registered.
+// Subject agnes.v1.rpc.preview.<source>.
+type PreviewTableRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Table *RegisteredTable       `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// At most 20; 0 means 20.
+	Rows          int32 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewTableRequest) Reset() {
+	*x = PreviewTableRequest{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewTableRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewTableRequest) ProtoMessage() {}
+
+func (x *PreviewTableRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewTableRequest.ProtoReflect.Descriptor instead.
+func (*PreviewTableRequest) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PreviewTableRequest) GetTable() *RegisteredTable {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *PreviewTableRequest) GetRows() int32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+// PreviewValue is one value as text.
+type PreviewValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Missing for NULL, which is something else than an empty text.
+	Text *string `protobuf:"bytes,1,opt,name=text,proto3,oneof" json:"text,omitempty"`
+	// Whether the text was longer.
+	Cut           bool `protobuf:"varint,2,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewValue) Reset() {
+	*x = PreviewValue{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewValue) ProtoMessage() {}
+
+func (x *PreviewValue) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewValue.ProtoReflect.Descriptor instead.
+func (*PreviewValue) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PreviewValue) GetText() string {
+	if x != nil && x.Text != nil {
+		return *x.Text
+	}
+	return ""
+}
+
+func (x *PreviewValue) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+// PreviewRow has a value for each column.
+type PreviewRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []*PreviewValue        `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewRow) Reset() {
+	*x = PreviewRow{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewRow) ProtoMessage() {}
+
+func (x *PreviewRow) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewRow.ProtoReflect.Descriptor instead.
+func (*PreviewRow) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PreviewRow) GetValues() []*PreviewValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// PreviewTableResponse carries them.
+type PreviewTableResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Columns []*DiscoveredColumn    `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"`
+	Rows    []*PreviewRow          `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Whether rows were left out because all of them together are too large.
+	Cut           bool `protobuf:"varint,3,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewTableResponse) Reset() {
+	*x = PreviewTableResponse{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewTableResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewTableResponse) ProtoMessage() {}
+
+func (x *PreviewTableResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewTableResponse.ProtoReflect.Descriptor instead.
+func (*PreviewTableResponse) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PreviewTableResponse) GetColumns() []*DiscoveredColumn {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *PreviewTableResponse) GetRows() []*PreviewRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *PreviewTableResponse) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+// PushMetadataRequest asks to write descriptions and types of columns to the source.
+// Subject agnes.v1.rpc.push-metadata.<source>.
+type PushMetadataRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Table   *RegisteredTable       `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	Columns []*ColumnNote          `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Tell what would be written, and write nothing.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushMetadataRequest) Reset() {
+	*x = PushMetadataRequest{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushMetadataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushMetadataRequest) ProtoMessage() {}
+
+func (x *PushMetadataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushMetadataRequest.ProtoReflect.Descriptor instead.
+func (*PushMetadataRequest) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PushMetadataRequest) GetTable() *RegisteredTable {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *PushMetadataRequest) GetColumns() []*ColumnNote {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *PushMetadataRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ColumnNote is what is said of a column; what is empty is left as it is.
+type ColumnNote struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A DuckDB type.
+	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ColumnNote) Reset() {
+	*x = ColumnNote{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ColumnNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ColumnNote) ProtoMessage() {}
+
+func (x *ColumnNote) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ColumnNote.ProtoReflect.Descriptor instead.
+func (*ColumnNote) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ColumnNote) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ColumnNote) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ColumnNote) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+// PushedNote is one entry that stands in the source now.
+type PushedNote struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Column string                 `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
+	// The source's own name of the entry.
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushedNote) Reset() {
+	*x = PushedNote{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushedNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushedNote) ProtoMessage() {}
+
+func (x *PushedNote) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushedNote.ProtoReflect.Descriptor instead.
+func (*PushedNote) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PushedNote) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *PushedNote) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *PushedNote) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// PushMetadataResponse tells what was written.
+type PushMetadataResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the source calls the table.
+	Target string        `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Pushed []*PushedNote `protobuf:"bytes,2,rep,name=pushed,proto3" json:"pushed,omitempty"`
+	// What was not, and why: in sentences.
+	Problems      []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushMetadataResponse) Reset() {
+	*x = PushMetadataResponse{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushMetadataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushMetadataResponse) ProtoMessage() {}
+
+func (x *PushMetadataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushMetadataResponse.ProtoReflect.Descriptor instead.
+func (*PushMetadataResponse) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PushMetadataResponse) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *PushMetadataResponse) GetPushed() []*PushedNote {
+	if x != nil {
+		return x.Pushed
+	}
+	return nil
+}
+
+func (x *PushMetadataResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 // CheckTokenRequest asks the api who a credential belongs to. Subject agnes.v1.rpc.token.check.
 type CheckTokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -736,7 +1287,7 @@ type CheckTokenRequest struct {
 
 func (x *CheckTokenRequest) Reset() {
 	*x = CheckTokenRequest{}
-	mi := &file_agnes_v1_requests_proto_msgTypes[10]
+	mi := &file_agnes_v1_requests_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +1299,7 @@ func (x *CheckTokenRequest) String() string {
 func (*CheckTokenRequest) ProtoMessage() {}
 
 func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_requests_proto_msgTypes[10]
+	mi := &file_agnes_v1_requests_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +1312,7 @@ func (x *CheckTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenRequest.ProtoReflect.Descriptor instead.
 func (*CheckTokenRequest) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{10}
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckTokenRequest) GetToken() string {
@@ -787,7 +1338,7 @@ type CheckTokenResponse struct {
 
 func (x *CheckTokenResponse) Reset() {
 	*x = CheckTokenResponse{}
-	mi := &file_agnes_v1_requests_proto_msgTypes[11]
+	mi := &file_agnes_v1_requests_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +1350,7 @@ func (x *CheckTokenResponse) String() string {
 func (*CheckTokenResponse) ProtoMessage() {}
 
 func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_requests_proto_msgTypes[11]
+	mi := &file_agnes_v1_requests_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +1363,7 @@ func (x *CheckTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTokenResponse.ProtoReflect.Descriptor instead.
 func (*CheckTokenResponse) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{11}
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckTokenResponse) GetUserId() string {
@@ -861,7 +1412,7 @@ type LinkChatRequest struct {
 
 func (x *LinkChatRequest) Reset() {
 	*x = LinkChatRequest{}
-	mi := &file_agnes_v1_requests_proto_msgTypes[12]
+	mi := &file_agnes_v1_requests_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1424,7 @@ func (x *LinkChatRequest) String() string {
 func (*LinkChatRequest) ProtoMessage() {}
 
 func (x *LinkChatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_requests_proto_msgTypes[12]
+	mi := &file_agnes_v1_requests_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1437,7 @@ func (x *LinkChatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkChatRequest.ProtoReflect.Descriptor instead.
 func (*LinkChatRequest) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{12}
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LinkChatRequest) GetCode() string {
@@ -914,7 +1465,7 @@ type LinkChatResponse struct {
 
 func (x *LinkChatResponse) Reset() {
 	*x = LinkChatResponse{}
-	mi := &file_agnes_v1_requests_proto_msgTypes[13]
+	mi := &file_agnes_v1_requests_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1477,7 @@ func (x *LinkChatResponse) String() string {
 func (*LinkChatResponse) ProtoMessage() {}
 
 func (x *LinkChatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_requests_proto_msgTypes[13]
+	mi := &file_agnes_v1_requests_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1490,7 @@ func (x *LinkChatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkChatResponse.ProtoReflect.Descriptor instead.
 func (*LinkChatResponse) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{13}
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LinkChatResponse) GetUserId() string {
@@ -1021,7 +1572,42 @@ const file_agnes_v1_requests_proto_rawDesc = "" +
 	"\n" +
 	"query_mode\x18\v \x01(\tR\tqueryMode\"E\n" +
 	"\x10DiscoverResponse\x121\n" +
-	"\x06tables\x18\x01 \x03(\v2\x19.agnes.v1.DiscoveredTableR\x06tables\")\n" +
+	"\x06tables\x18\x01 \x03(\v2\x19.agnes.v1.DiscoveredTableR\x06tables\"\x13\n" +
+	"\x11TestSourceRequest\"0\n" +
+	"\x12TestSourceResponse\x12\x1a\n" +
+	"\bfindings\x18\x01 \x03(\tR\bfindings\"Z\n" +
+	"\x13PreviewTableRequest\x12/\n" +
+	"\x05table\x18\x01 \x01(\v2\x19.agnes.v1.RegisteredTableR\x05table\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x05R\x04rows\"B\n" +
+	"\fPreviewValue\x12\x17\n" +
+	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x88\x01\x01\x12\x10\n" +
+	"\x03cut\x18\x02 \x01(\bR\x03cutB\a\n" +
+	"\x05_text\"<\n" +
+	"\n" +
+	"PreviewRow\x12.\n" +
+	"\x06values\x18\x01 \x03(\v2\x16.agnes.v1.PreviewValueR\x06values\"\x88\x01\n" +
+	"\x14PreviewTableResponse\x124\n" +
+	"\acolumns\x18\x01 \x03(\v2\x1a.agnes.v1.DiscoveredColumnR\acolumns\x12(\n" +
+	"\x04rows\x18\x02 \x03(\v2\x14.agnes.v1.PreviewRowR\x04rows\x12\x10\n" +
+	"\x03cut\x18\x03 \x01(\bR\x03cut\"\x8f\x01\n" +
+	"\x13PushMetadataRequest\x12/\n" +
+	"\x05table\x18\x01 \x01(\v2\x19.agnes.v1.RegisteredTableR\x05table\x12.\n" +
+	"\acolumns\x18\x02 \x03(\v2\x14.agnes.v1.ColumnNoteR\acolumns\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"V\n" +
+	"\n" +
+	"ColumnNote\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\"L\n" +
+	"\n" +
+	"PushedNote\x12\x16\n" +
+	"\x06column\x18\x01 \x01(\tR\x06column\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"x\n" +
+	"\x14PushMetadataResponse\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12,\n" +
+	"\x06pushed\x18\x02 \x03(\v2\x14.agnes.v1.PushedNoteR\x06pushed\x12\x1a\n" +
+	"\bproblems\x18\x03 \x03(\tR\bproblems\")\n" +
 	"\x11CheckTokenRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"\xaa\x01\n" +
 	"\x12CheckTokenResponse\x12\x17\n" +
@@ -1050,7 +1636,7 @@ func file_agnes_v1_requests_proto_rawDescGZIP() []byte {
 	return file_agnes_v1_requests_proto_rawDescData
 }
 
-var file_agnes_v1_requests_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_agnes_v1_requests_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_agnes_v1_requests_proto_goTypes = []any{
 	(*Error)(nil),                  // 0: agnes.v1.Error
 	(*RegisteredTable)(nil),        // 1: agnes.v1.RegisteredTable
@@ -1062,24 +1648,41 @@ var file_agnes_v1_requests_proto_goTypes = []any{
 	(*DiscoveredColumn)(nil),       // 7: agnes.v1.DiscoveredColumn
 	(*DiscoveredTable)(nil),        // 8: agnes.v1.DiscoveredTable
 	(*DiscoverResponse)(nil),       // 9: agnes.v1.DiscoverResponse
-	(*CheckTokenRequest)(nil),      // 10: agnes.v1.CheckTokenRequest
-	(*CheckTokenResponse)(nil),     // 11: agnes.v1.CheckTokenResponse
-	(*LinkChatRequest)(nil),        // 12: agnes.v1.LinkChatRequest
-	(*LinkChatResponse)(nil),       // 13: agnes.v1.LinkChatResponse
-	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
+	(*TestSourceRequest)(nil),      // 10: agnes.v1.TestSourceRequest
+	(*TestSourceResponse)(nil),     // 11: agnes.v1.TestSourceResponse
+	(*PreviewTableRequest)(nil),    // 12: agnes.v1.PreviewTableRequest
+	(*PreviewValue)(nil),           // 13: agnes.v1.PreviewValue
+	(*PreviewRow)(nil),             // 14: agnes.v1.PreviewRow
+	(*PreviewTableResponse)(nil),   // 15: agnes.v1.PreviewTableResponse
+	(*PushMetadataRequest)(nil),    // 16: agnes.v1.PushMetadataRequest
+	(*ColumnNote)(nil),             // 17: agnes.v1.ColumnNote
+	(*PushedNote)(nil),             // 18: agnes.v1.PushedNote
+	(*PushMetadataResponse)(nil),   // 19: agnes.v1.PushMetadataResponse
+	(*CheckTokenRequest)(nil),      // 20: agnes.v1.CheckTokenRequest
+	(*CheckTokenResponse)(nil),     // 21: agnes.v1.CheckTokenResponse
+	(*LinkChatRequest)(nil),        // 22: agnes.v1.LinkChatRequest
+	(*LinkChatResponse)(nil),       // 23: agnes.v1.LinkChatResponse
+	(*timestamppb.Timestamp)(nil),  // 24: google.protobuf.Timestamp
 }
 var file_agnes_v1_requests_proto_depIdxs = []int32{
 	1,  // 0: agnes.v1.ListRegistryResponse.tables:type_name -> agnes.v1.RegisteredTable
 	1,  // 1: agnes.v1.RegisterTablesRequest.tables:type_name -> agnes.v1.RegisteredTable
 	7,  // 2: agnes.v1.DiscoveredTable.columns:type_name -> agnes.v1.DiscoveredColumn
-	14, // 3: agnes.v1.DiscoveredTable.changed_at:type_name -> google.protobuf.Timestamp
+	24, // 3: agnes.v1.DiscoveredTable.changed_at:type_name -> google.protobuf.Timestamp
 	8,  // 4: agnes.v1.DiscoverResponse.tables:type_name -> agnes.v1.DiscoveredTable
-	14, // 5: agnes.v1.CheckTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	1,  // 5: agnes.v1.PreviewTableRequest.table:type_name -> agnes.v1.RegisteredTable
+	13, // 6: agnes.v1.PreviewRow.values:type_name -> agnes.v1.PreviewValue
+	7,  // 7: agnes.v1.PreviewTableResponse.columns:type_name -> agnes.v1.DiscoveredColumn
+	14, // 8: agnes.v1.PreviewTableResponse.rows:type_name -> agnes.v1.PreviewRow
+	1,  // 9: agnes.v1.PushMetadataRequest.table:type_name -> agnes.v1.RegisteredTable
+	17, // 10: agnes.v1.PushMetadataRequest.columns:type_name -> agnes.v1.ColumnNote
+	18, // 11: agnes.v1.PushMetadataResponse.pushed:type_name -> agnes.v1.PushedNote
+	24, // 12: agnes.v1.CheckTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_agnes_v1_requests_proto_init() }
@@ -1087,13 +1690,14 @@ func file_agnes_v1_requests_proto_init() {
 	if File_agnes_v1_requests_proto != nil {
 		return
 	}
+	file_agnes_v1_requests_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agnes_v1_requests_proto_rawDesc), len(file_agnes_v1_requests_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,8 +1,8 @@
 package keboolatest
 
 import (
-	"encoding/csv"
 	"encoding/json"
+	"io"
 	"net/http"
 	"slices"
 	"sort"
@@ -309,18 +309,23 @@ func (p *Project) preview(w http.ResponseWriter, r *http.Request, t *table) {
 	columns, rows := p.source(t).selected(e)
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	out := csv.NewWriter(w)
-	_ = out.Write(columns)
-	for _, row := range rows[:min(limit, len(rows))] {
-		texts := make([]string, len(row))
-		for i, v := range row {
-			if v != nil {
-				texts[i] = *v
+	line := func(values []*string) {
+		texts := make([]string, len(values))
+		for i, v := range values {
+			if v != nil { // what is missing is nothing, what is empty is quoted
+				texts[i] = `"` + strings.ReplaceAll(*v, `"`, `""`) + `"`
 			}
 		}
-		_ = out.Write(texts)
+		_, _ = io.WriteString(w, strings.Join(texts, ",")+"\n")
 	}
-	out.Flush()
+	head := make([]*string, len(columns))
+	for i := range columns {
+		head[i] = &columns[i]
+	}
+	line(head)
+	for _, row := range rows[:min(limit, len(rows))] {
+		line(row)
+	}
 }
 
 func (p *Project) push(w http.ResponseWriter, r *http.Request, t *table, column string) {

@@ -338,7 +338,7 @@ func TestDiscoveryTellsWhatThereIs(t *testing.T) {
 		t.Errorf("a table that the token may not see: %v", err)
 	}
 	raw, err := c.Preview(t.Context(), orders, 20, "name")
-	if err != nil || string(raw) != "name\na\n" {
+	if err != nil || string(raw) != "\"name\"\n\"a\"\n" {
 		t.Errorf("%q: %v", raw, err)
 	}
 }
