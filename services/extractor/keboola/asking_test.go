@@ -97,10 +97,10 @@ func TestMetadataIsPushedColumnByColumn(t *testing.T) {
 	if err != nil || done.Target != orders || len(done.Problems) != 1 || !strings.Contains(done.Problems[0], "gone") || fmt.Sprint(done.Pushed) != fmt.Sprint(dry.Pushed) {
 		t.Fatalf("%+v %v", done, err)
 	}
-	want := fmt.Sprint([]keboolatest.Pushed{
-		{orders, "id", keboolatest.Metadata{pushProvider, keyBaseType, "NUMERIC"}}, {orders, "id", keboolatest.Metadata{pushProvider, keyLength, "12,2"}},
-		{orders, "id", keboolatest.Metadata{pushProvider, keyDescription, "its number"}},
-	})
+	at := func(key, value string) keboolatest.Pushed {
+		return keboolatest.Pushed{Table: orders, Column: "id", Metadata: keboolatest.Metadata{Provider: pushProvider, Key: key, Value: value}}
+	}
+	want := fmt.Sprint([]keboolatest.Pushed{at(keyBaseType, "NUMERIC"), at(keyLength, "12,2"), at(keyDescription, "its number")})
 	if got := fmt.Sprint(project.Pushed()); got != want {
 		t.Errorf("sent %s instead of %s", got, want)
 	}
