@@ -24,6 +24,8 @@ type QueryRequest struct {
 	Limit int
 	// Accept is the media type of the answer; empty means JSON.
 	Accept string
+	// Registered are queries of BigQuery by alias, which the SQL joins to tables; they are paid for.
+	Registered map[string]string
 }
 
 // QueryStream is an answer that arrives while it is read. Close it.
@@ -53,6 +55,10 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*QueryStream, error
 		body["limit"] = q.Limit
 	}
 	r := request{method: http.MethodPost, path: "/api/query", body: body, header: http.Header{"Accept": {q.Accept}}, repeatable: true}
+	if len(q.Registered) > 0 {
+		body["register_bq"] = q.Registered
+		r.path, r.repeatable = "/api/query/hybrid", false // each time is paid for
+	}
 	stream, resp, err := c.stream(ctx, r) //nolint:bodyclose // the caller closes it
 	if err != nil {
 		return nil, err

@@ -217,6 +217,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	user("GET /api/catalog/tables", s.catalog)
 	user("GET /api/catalog/profile/{table}", s.profile)
 	user("POST /api/query", s.query)
+	user("POST /api/query/hybrid", s.hybrid)
 	s.signinRoutes(public, user)
 	s.wishRoutes(user)
 	s.uploadRoutes(user)

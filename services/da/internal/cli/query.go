@@ -34,6 +34,9 @@ type queryFlags struct {
 	sql, file, format, output string
 	stdin, remote, write      bool
 	limit                     int
+	registerBQ                []string
+	explain, yes              bool
+	aliases                   map[string]string // what is registered, from the flags and from standard input
 }
 
 func (a *app) queryCommand() *cobra.Command {
@@ -49,10 +52,15 @@ rows unless --limit says otherwise (0: all); the other formats give all rows.`,
 		Example: `  da query "SELECT status, count(*) FROM orders GROUP BY 1"
   da query --file report.sql --format csv --output report.csv
   echo "FROM orders LIMIT 5" | da query - --format json
-  da query --remote "SELECT max(updated_at) FROM crm.deals"`,
+  da query --remote "SELECT max(updated_at) FROM crm.deals"
+  da query --remote --register-bq "e=SELECT order_id, at FROM web.events" \
+    "SELECT o.id, e.at FROM orders o JOIN e ON e.order_id = o.id"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sql, err := a.sqlOf(f, args)
+			sql, err := a.sqlOf(&f, args)
 			if err != nil {
+				return err
+			}
+			if _, err := f.registered(); err != nil {
 				return err
 			}
 			if err := a.checkFormat(cmd, &f); err != nil {
@@ -72,13 +80,16 @@ rows unless --limit says otherwise (0: all); the other formats give all rows.`,
 	flags.StringVarP(&f.format, "format", "f", "", "table, json, ndjson, csv or parquet")
 	flags.StringVarP(&f.output, "output", "o", "", "write the answer to a file")
 	flags.IntVar(&f.limit, "limit", -1, "the most rows to answer; 0 means all")
+	flags.StringArrayVar(&f.registerBQ, "register-bq", nil, "alias=SQL: a query of BigQuery that the SQL may join, with --remote; may be repeated")
+	flags.BoolVar(&f.explain, "explain", false, "only tell what the queries of BigQuery would cost")
+	flags.BoolVar(&f.yes, "yes", false, "pay for the queries of BigQuery without asking")
 	flags.BoolVar(&f.write, "write", false, "let the SQL change the local database")
 	_ = cmd.RegisterFlagCompletionFunc("format", fixed(formatTable, formatJSON, formatNDJSON, formatCSV, formatParquet))
 	return cmd
 }
 
 // sqlOf finds the one place that the SQL stands in.
-func (a *app) sqlOf(f queryFlags, args []string) (string, error) {
+func (a *app) sqlOf(f *queryFlags, args []string) (string, error) {
 	var given []string
 	if len(args) == 1 && args[0] != "-" {
 		given = append(given, args[0])
@@ -91,7 +102,7 @@ func (a *app) sqlOf(f queryFlags, args []string) (string, error) {
 		if err != nil {
 			return "", fault.Wrap(err, fault.Invalid, "standard input cannot be read")
 		}
-		given = append(given, fromJSON(string(raw)))
+		given = append(given, f.fromJSON(string(raw)))
 	}
 	if f.file != "" {
 		raw, err := os.ReadFile(f.file)
@@ -111,12 +122,14 @@ func (a *app) sqlOf(f queryFlags, args []string) (string, error) {
 	return given[0], nil
 }
 
-// fromJSON reads {"sql": …}, which the predecessor took on standard input.
-func fromJSON(text string) string {
+// fromJSON reads {"sql": …, "register_bq": {…}}, which the predecessor took on standard input.
+func (f *queryFlags) fromJSON(text string) string {
 	var in struct {
-		SQL string `json:"sql"`
+		SQL        string            `json:"sql"`
+		RegisterBQ map[string]string `json:"register_bq"`
 	}
 	if strings.HasPrefix(strings.TrimSpace(text), "{") && json.Unmarshal([]byte(text), &in) == nil && in.SQL != "" {
+		f.aliases = in.RegisterBQ
 		return in.SQL
 	}
 	return text

@@ -34,7 +34,13 @@ func (a *app) queryRemote(ctx context.Context, sql string, f queryFlags) error {
 		return err
 	}
 	defer c.Close()
-	stream, err := c.Query(ctx, client.QueryRequest{SQL: sql, Limit: f.limit, Accept: accept(f.format)})
+	q := client.QueryRequest{SQL: sql, Limit: f.limit, Accept: accept(f.format), Registered: f.aliases}
+	if len(q.Registered) > 0 {
+		if yes, err := a.agree(ctx, c, q, f); err != nil || !yes {
+			return err
+		}
+	}
+	stream, err := c.Query(ctx, q)
 	if err != nil {
 		return err
 	}
