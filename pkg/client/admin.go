@@ -206,3 +206,60 @@ func (c *Client) ReplayDeadLetter(ctx context.Context, seq uint64) error {
 func (c *Client) DropDeadLetter(ctx context.Context, seq uint64) error {
 	return c.call(ctx, request{method: http.MethodDelete, path: at("api", "admin", "dead-letters", strconv.FormatUint(seq, 10))}, nil)
 }
+
+// TestSource has the extractor of a source test its connection, and gives what that showed in sentences. A
+// connection that does not work is an error.
+func (c *Client) TestSource(ctx context.Context, source string) ([]string, error) {
+	var answer struct {
+		Findings []string `json:"findings"`
+	}
+	err := c.call(ctx, request{method: http.MethodPost, path: at("api", "admin", "sources", source, "test"), repeatable: true, timeout: discoverTimeout}, &answer)
+	return answer.Findings, err
+}
+
+// Preview is the first rows of a table as its source has it.
+type Preview struct {
+	Table   string           `json:"table"`
+	Columns []catalog.Column `json:"columns"`
+	// Rows have a text for each column; nil where there is no value.
+	Rows [][]*string `json:"rows"`
+	// Cut tells that values were shortened, or rows left out because they are too large.
+	Cut bool `json:"cut"`
+}
+
+// PreviewTable shows at most 20 rows of a table of a source, which need not be registered.
+func (c *Client) PreviewTable(ctx context.Context, source, table string, rows int) (Preview, error) {
+	var p Preview
+	body := map[string]any{"table": table, "rows": rows}
+	err := c.call(ctx, request{method: http.MethodPost, path: at("api", "admin", "sources", source, "preview"), body: body, repeatable: true, timeout: discoverTimeout}, &p)
+	return p, err
+}
+
+// ColumnNote is what is said of a column; what is empty is left as it is. Type is one of DuckDB.
+type ColumnNote struct {
+	Name        string `json:"name"`
+	Type        string `json:"type,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+// MetadataPushed tells what was written to a source.
+type MetadataPushed struct {
+	Target string `json:"target"`
+	Pushed []struct {
+		Column string `json:"column"`
+		Key    string `json:"key"`
+		Value  string `json:"value"`
+	} `json:"pushed"`
+	// Problems are what was not written, and why.
+	Problems []string `json:"problems"`
+	DryRun   bool     `json:"dry_run"`
+}
+
+// PushMetadata writes descriptions and types of columns of a registered table to its source, or tells what it
+// would write.
+func (c *Client) PushMetadata(ctx context.Context, id string, notes []ColumnNote, dryRun bool) (MetadataPushed, error) {
+	var m MetadataPushed
+	body := map[string]any{"columns": notes, "dry_run": dryRun}
+	err := c.call(ctx, request{method: http.MethodPost, path: at("api", "admin", "registry", id, "push-metadata"), body: body, repeatable: true, timeout: discoverTimeout}, &m)
+	return m, err
+}

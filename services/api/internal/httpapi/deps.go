@@ -174,6 +174,12 @@ type Wholes interface {
 type Bus interface {
 	// Discover asks the extractor of a source what is there; fault.Unavailable where none answers.
 	Discover(ctx context.Context, source string) ([]DiscoveredTable, error)
+	// TestSource tells what a test of the connection of a source showed.
+	TestSource(ctx context.Context, source string) (findings []string, err error)
+	// Preview gives the first rows of a table of a source, registered or not.
+	Preview(ctx context.Context, t RegisteredTable, rows int) (TablePreview, error)
+	// PushMetadata writes what is said of columns to the source, or tells what it would.
+	PushMetadata(ctx context.Context, t RegisteredTable, notes []ColumnNote, dryRun bool) (MetadataPushed, error)
 	// Rebuild announces the extract of a source, as an extractor would.
 	Rebuild(ctx context.Context, source string) error
 	DeadLetters(ctx context.Context, f event.LetterFilter) ([]event.DeadLetter, error)

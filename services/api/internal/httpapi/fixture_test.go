@@ -232,6 +232,19 @@ func (*wires) Discover(context.Context, string) ([]httpapi.DiscoveredTable, erro
 	return nil, fault.Wrap(event.ErrNobody, fault.Unavailable, "no answer to discover")
 }
 
+func (*wires) TestSource(context.Context, string) ([]string, error) {
+	return nil, fault.New(fault.Unauthenticated, "the source refuses the token")
+}
+
+func (*wires) Preview(_ context.Context, t httpapi.RegisteredTable, _ int) (httpapi.TablePreview, error) {
+	text := t.Bucket + "/" + t.SourceTable
+	return httpapi.TablePreview{Rows: [][]*string{{&text, nil}}}, nil
+}
+
+func (*wires) PushMetadata(context.Context, httpapi.RegisteredTable, []httpapi.ColumnNote, bool) (httpapi.MetadataPushed, error) {
+	return httpapi.MetadataPushed{}, nil
+}
+
 func (w *wires) Rebuild(_ context.Context, source string) error {
 	w.rebuilt = append(w.rebuilt, source)
 	return nil

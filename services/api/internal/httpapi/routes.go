@@ -24,6 +24,7 @@ func (s *Server) routes() {
 	s.syncRoutes()
 	s.registryRoutes()
 	s.discoverRoutes()
+	s.sourceRoutes()
 	s.jiraRoutes()
 	s.userRoutes()
 	s.permissionRoutes()

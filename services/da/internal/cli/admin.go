@@ -15,7 +15,7 @@ func (a *app) adminCommand() *cobra.Command {
 	cmd := group("admin", "Administrate tables, syncs, sources, events and people", `  da admin discover --register
   da admin sync --wait
   da admin grant ann@example.com orders`,
-		a.registerCommand(), a.updateCommand(), a.listCommand(), a.removeCommand(), a.discoverCommand(),
+		a.registerCommand(), a.updateCommand(), a.listCommand(), a.removeCommand(), a.discoverCommand(), a.pushMetadata(),
 		a.adminSync(), a.runsCommand(), a.sourcesCommand(), a.rebuildCommand(), a.deadLettersCommand(),
 		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(), a.groupsCommand(), a.adminRequests(), a.adminSessions(), a.adminTokens(),
 		a.auditCommand(), a.configureCommand(), a.jiraCommand(), a.publish("make-public", true), a.publish("make-private", false),
@@ -61,7 +61,7 @@ func orEmpty[T any](list []T) []T {
 }
 
 func (a *app) sourcesCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "sources", Short: "List the sources and what is published of them", Args: noArgs, Example: "  da admin sources --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.asAdmin(cmd.Context(), func(c *client.Client) error {
@@ -73,6 +73,8 @@ func (a *app) sourcesCommand() *cobra.Command {
 			})
 		},
 	}
+	cmd.AddCommand(a.sourceTest(), a.sourcePreview())
+	return cmd
 }
 
 func (a *app) showSources(list []client.SourceStatus) {
