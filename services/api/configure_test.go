@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agnes-platform/agnes/pkg/bigquery"
+	"github.com/agnes-platform/agnes/pkg/bigquery/bigquerytest"
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/ratelimit"
 	"github.com/agnes-platform/agnes/pkg/service"
@@ -18,7 +20,9 @@ import (
 )
 
 func TestWhatIsConfiguredHoldsAtOnceAndAfterARestart(t *testing.T) {
-	t.Parallel()
+	fake := bigquerytest.New(t)
+	fake.PutQuery("SELECT 1", bigquerytest.Table{Fields: bigquerytest.Fields("f0_", "INTEGER")})
+	t.Setenv(bigquery.EnvEmulator, fake.Endpoint)
 	s := newServer(t)
 	heard := make(chan *agnesv1.RegistryChanged, 10)
 	sub, err := event.Listen(t.Context(), s.bus, event.RegistryChanged, event.Listener{}, func(_ context.Context, e event.Event[*agnesv1.RegistryChanged]) error {
@@ -34,7 +38,7 @@ func TestWhatIsConfiguredHoldsAtOnceAndAfterARestart(t *testing.T) {
 		Changed            []string
 	}
 	s.ask("POST", "/api/admin/configure", s.admin, map[string]any{"instance_name": "Renamed <b>", "data_source": "bigquery", "bigquery_project": "example-project-1"}).into(t, &done)
-	if done.Status != "ok" || done.Connection != "not tested" || len(done.Changed) != 3 {
+	if done.Status != "ok" || done.Connection != "verified" || len(done.Changed) != 3 {
 		t.Errorf("got %+v", done)
 	}
 	select {

@@ -134,7 +134,10 @@ func (s *Service) Configure(ctx context.Context, by httpapi.Caller, in httpapi.S
 		}
 		out.Connection = connectionVerified
 	case bigquery:
-		out.Tested = []string{"the connection to BigQuery was not tested: the first run of its extractor shows whether it works"}
+		if out.Tested, err = s.testBigQuery(ctx, in.BigQueryProject, in.BigQueryLocation); err != nil {
+			return out, err
+		}
+		out.Connection = connectionVerified
 	case local:
 		out.Connection = connectionLocal
 	}

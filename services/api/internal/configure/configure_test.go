@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	bq "github.com/agnes-platform/agnes/pkg/bigquery"
+	"github.com/agnes-platform/agnes/pkg/bigquery/bigquerytest"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
@@ -220,11 +222,17 @@ func TestTheEnvironmentWinsOverTheOverlay(t *testing.T) {
 	}
 }
 
-func TestBigQueryIsNotSaidToBeVerified(t *testing.T) {
+func TestBigQueryIsVerifiedOnlyWhereItAnswers(t *testing.T) {
 	f := newFixture(t)
-	out, err := f.Configure(t.Context(), httpapi.Caller{}, httpapi.Setup{DataSource: bigquery, BigQueryProject: "example-project-1", BigQueryLocation: "EU"})
-	if err != nil || out.Connection != connectionNotTested || len(out.Tested) != 1 || !strings.Contains(out.Tested[0], "not tested") {
-		t.Errorf("%+v %v", out, err)
+	fake := bigquerytest.New(t)
+	t.Setenv(bq.EnvEmulator, fake.Endpoint)
+	in := httpapi.Setup{DataSource: bigquery, BigQueryProject: "example-project-1", BigQueryLocation: "EU"}
+	if out, err := f.Configure(t.Context(), httpapi.Caller{}, in); err == nil || out.Connection == connectionVerified || f.state(t, service.InstanceFile) != "" {
+		t.Errorf("what BigQuery refuses is configured: %+v %v", out, err)
+	}
+	fake.PutQuery("SELECT 1", bigquerytest.Table{Fields: bigquerytest.Fields("f0_", "INTEGER")})
+	if out, err := f.Configure(t.Context(), httpapi.Caller{}, in); err != nil || out.Connection != connectionVerified || len(out.Tested) != 1 || fake.Jobs() != 0 {
+		t.Errorf("%+v %v, %d jobs", out, err, fake.Jobs())
 	}
 }
 
