@@ -87,6 +87,48 @@ type RunTable struct {
 	Error        string `json:"error"`
 	ErrorKind    string `json:"error_kind"`
 	RejectedRows int64  `json:"rejected_rows"`
+	// SchemaChanges are the columns that are different from the version before; of a table that failed, those
+	// that its schema contract refused.
+	SchemaChanges []SchemaChange `json:"schema_changes"`
+}
+
+// SchemaChange is one column that is different from what it was.
+type SchemaChange struct {
+	Column   string `json:"column"`
+	Change   string `json:"change"` // "added", "removed", "retyped" or "discarded"
+	FromType string `json:"from_type"`
+	ToType   string `json:"to_type"`
+}
+
+// TableRun is what became of one table in one run.
+type TableRun struct {
+	RunID         string         `json:"run_id"`
+	Reason        string         `json:"reason"`
+	At            time.Time      `json:"at"`
+	Outcome       string         `json:"outcome"`
+	Rows          int64          `json:"rows"`
+	Bytes         int64          `json:"bytes"`
+	DurationMS    int64          `json:"duration_ms"`
+	PartsWritten  int            `json:"parts_written"`
+	PartsReused   int            `json:"parts_reused"`
+	RejectedRows  int64          `json:"rejected_rows"`
+	Error         string         `json:"error"`
+	ErrorKind     string         `json:"error_kind"`
+	SchemaChanges []SchemaChange `json:"schema_changes"`
+}
+
+// TableHistory tells what became of a registered table in its runs, newest first; limit 0 leaves how many to
+// the server.
+func (c *Client) TableHistory(ctx context.Context, id string, limit int) ([]TableRun, error) {
+	q := url.Values{}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	var answer struct {
+		Runs []TableRun `json:"runs"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: at("api", "admin", "registry", id, "history"), query: q}, &answer)
+	return answer.Runs, err
 }
 
 // RunProgress is how far a run is.

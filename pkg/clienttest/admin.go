@@ -71,6 +71,20 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 	locked("DELETE /api/admin/registry/{id}", func(w http.ResponseWriter, r *http.Request) {
 		drop(w, s.registry, r.PathValue("id"), "there is no registered table")
 	})
+	locked("GET /api/admin/registry/{id}/history", func(w http.ResponseWriter, r *http.Request) {
+		if _, found := s.registry[r.PathValue("id")]; !found {
+			Problem(w, http.StatusNotFound, "not_found", "there is no registered table "+r.PathValue("id"))
+			return
+		}
+		past := []any{map[string]any{
+			"run_id": "r1", "reason": "schedule", "at": "2026-01-31T05:00:00Z", "outcome": "failed", "rows": 20, "bytes": 2048, "duration_ms": 1500,
+			"error": "the columns changed", "error_kind": "conflict", "schema_changes": []any{map[string]any{"column": "more", "change": "added", "to_type": "DATE"}},
+		}, map[string]any{
+			"run_id": "r0", "reason": "manual", "at": "2026-01-30T05:00:00Z", "outcome": "updated", "rows": 19, "bytes": 1024, "duration_ms": 900,
+			"schema_changes": []any{map[string]any{"column": "id", "change": "retyped", "from_type": "INTEGER", "to_type": "BIGINT"}},
+		}}
+		answer(w, http.StatusOK, map[string]any{"id": r.PathValue("id"), "runs": past, "count": len(past)})
+	})
 	locked("GET /api/admin/discover-tables", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
 		for _, name := range s.found {

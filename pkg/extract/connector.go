@@ -102,6 +102,9 @@ type TableSpec struct {
 	PrimaryKey   []string
 	// Options are the connector options of this table (the registry's options_json).
 	Options map[string]any
+	// Contract says what becomes of the table when its columns change, see OptionSchemaContract. The runtime
+	// sees to it.
+	Contract string
 
 	// Token is what TableWriter.SetToken kept with the last good version; empty where there is none,
 	// where the table's definition changed since, and in a forced run. A connector that finds its

@@ -40,7 +40,7 @@ func (r *run) settle(next *state, j *job) *agnesv1.TableOutcome {
 	}
 	if j.err != nil {
 		o := failed(j.spec.Name, j.last, j.err)
-		o.Duration, o.RejectedRows = durationpb.New(j.took), j.rejected
+		o.Duration, o.RejectedRows, o.SchemaChanges = durationpb.New(j.took), j.rejected, j.changes
 		return o
 	}
 	if j.same {

@@ -238,7 +238,8 @@ type job struct {
 	entries  []*entry // the table and its companions, where it succeeded
 	same     bool     // the connector found it unchanged
 	rejected int64
-	placed   []placement // files of scratch that become parts when the run is published
+	changes  []*agnesv1.SchemaChange // of its columns
+	placed   []placement             // files of scratch that become parts when the run is published
 	written  int
 	total    int // parts, written and reused
 }
@@ -419,6 +420,9 @@ func (r *run) entry(ctx context.Context, j *job, w *TableWriter, last *entry) (*
 			return nil, fault.New(fault.Internal, "the remote table %s lives in a catalog %q that the connector does not name", w.name, w.out.remote.alias)
 		}
 		e.QueryMode, e.remote, e.RemoteSQL, e.Columns = catalog.ModeRemote, w.out.remote, w.out.remote.query(), w.out.columns
+		if err := j.compare(w, e.Columns, last); err != nil {
+			return nil, err
+		}
 	} else {
 		if mode == catalog.ModeRemote {
 			return nil, fault.New(fault.Invalid, "the table %s is registered as remote, but the connector copies it", w.name)
@@ -441,6 +445,9 @@ func (r *run) parts(ctx context.Context, j *job, w *TableWriter, e *entry, last 
 		e.Columns, err = columnsOf(ctx, w.table.session.conn, "SELECT * FROM "+readParquet(w.out.files[:1]))
 	}
 	if err != nil {
+		return err
+	}
+	if err := j.compare(w, e.Columns, last); err != nil {
 		return err
 	}
 	for _, n := range w.out.rows {
@@ -563,5 +570,6 @@ func outcomeOf(j *job, e *entry, outcome string) *agnesv1.TableOutcome {
 	return &agnesv1.TableOutcome{
 		Table: e.Name, Outcome: outcome, Rows: e.Rows, Bytes: e.SizeBytes, Hash: e.Fingerprint, Duration: durationpb.New(j.took),
 		RejectedRows: j.rejected, PartsWritten: int32(j.written), PartsReused: int32(j.total - j.written), //nolint:gosec // some hundreds
+		SchemaChanges: j.changes,
 	}
 }

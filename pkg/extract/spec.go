@@ -73,5 +73,5 @@ func specOf(t *agnesv1.RegisteredTable) (TableSpec, error) {
 			return spec, fault.Wrap(err, fault.Invalid, "the options of the table %s are not a JSON object", spec.Name)
 		}
 	}
-	return spec, nil
+	return spec, spec.readContract()
 }

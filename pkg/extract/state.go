@@ -219,9 +219,11 @@ func recoverState(dataDir, source string) (*state, error) {
 
 // specHash identifies how a table is extracted: a change of it makes the connector read again.
 func specHash(cfg SourceConfig, t TableSpec) string {
-	raw, err := json.Marshal([]any{
-		cfg.Type, cfg.Options, t.Name, t.Bucket, t.SourceTable, t.QueryMode, t.SyncStrategy, t.Folder, t.PrimaryKey, t.Options,
-	})
+	definition := []any{cfg.Type, cfg.Options, t.Name, t.Bucket, t.SourceTable, t.QueryMode, t.SyncStrategy, t.Folder, t.PrimaryKey, t.Options}
+	if t.Contract == ContractDiscard {
+		definition = append(definition, t.Contract) // what was left out is read when that ends
+	}
+	raw, err := json.Marshal(definition)
 	if err != nil {
 		return "" // options that JSON cannot hold: never equal, so always read again
 	}

@@ -105,6 +105,7 @@ func (w *TableWriter) newUpsert(ctx context.Context, query string) (*upsert, err
 	if err != nil {
 		return nil, err
 	}
+	given, from = w.discard(given, from)
 	u := &upsert{w: w, columns: w.spec.Previous.Columns, delta: stageTable("delta_" + w.name), cut: map[int]bool{}, pieces: map[int][]writtenPart{}}
 	if u.key, err = keyColumns(u.columns, w.spec.PrimaryKey); err != nil {
 		return nil, ErrOtherColumns

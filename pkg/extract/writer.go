@@ -28,6 +28,7 @@ type TableWriter struct {
 	pendingRows int
 	token       string
 	rejected    int64
+	discarded   []catalog.Column // new ones that the table's contract leaves out
 	companions  []*TableWriter
 }
 
@@ -93,6 +94,7 @@ func (w *TableWriter) Query(ctx context.Context, query string, rowBytes int64) e
 	if err != nil {
 		return err
 	}
+	columns, from = w.discard(columns, from)
 	if len(w.spec.PrimaryKey) > 0 {
 		return w.copySorted(ctx, columns, from)
 	}

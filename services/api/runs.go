@@ -12,6 +12,7 @@ import (
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
 	"github.com/agnes-platform/agnes/services/api/internal/published"
 	"github.com/agnes-platform/agnes/services/api/internal/runs"
+	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
 
 // following shows the tracker of runs to the routes.
@@ -91,9 +92,35 @@ func (f *following) view(r runs.Run) httpapi.Run {
 		v.Tables = append(v.Tables, httpapi.RunTable{
 			TableID: f.idOf(snapshot, t), Source: t.Source, Table: t.Table, Outcome: t.Outcome, Phase: t.Phase, Rows: t.Rows, Bytes: t.Bytes,
 			BytesTotal: t.BytesTotal, DurationMS: t.Duration.Milliseconds(), Error: t.Error, ErrorKind: t.ErrorKind, RejectedRows: t.RejectedRows,
+			SchemaChanges: schemaChanges(t.SchemaChanges),
 		})
 	}
 	return v
+}
+
+func schemaChanges(list []state.SchemaChange) []httpapi.SchemaChange {
+	out := make([]httpapi.SchemaChange, len(list))
+	for i, c := range list {
+		out[i] = httpapi.SchemaChange(c)
+	}
+	return out
+}
+
+// History gives what became of a table in the runs that are remembered.
+func (f *following) History(ctx context.Context, source, table string, limit int) ([]httpapi.TableRun, error) {
+	past, err := f.tracker.History(ctx, source, table, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.TableRun, len(past))
+	for i, p := range past {
+		out[i] = httpapi.TableRun{
+			RunID: p.RunID, Reason: p.Reason, At: stamped(p.At), Outcome: p.Outcome, Rows: p.Rows, Bytes: p.SizeBytes, DurationMS: p.Duration.Milliseconds(),
+			Error: p.Error, ErrorKind: p.ErrorKind, RejectedRows: p.RejectedRows, PartsWritten: p.PartsWritten, PartsReused: p.PartsReused,
+			SchemaChanges: schemaChanges(p.SchemaChanges),
+		}
+	}
+	return out, nil
 }
 
 // idOf is what the API calls a table, published or not.

@@ -257,9 +257,12 @@ type TableOutcome struct {
 	ErrorKind string               `protobuf:"bytes,7,opt,name=error_kind,json=errorKind,proto3" json:"error_kind,omitempty"`
 	Duration  *durationpb.Duration `protobuf:"bytes,8,opt,name=duration,proto3" json:"duration,omitempty"`
 	// Rows set aside in <table>__rejects.
-	RejectedRows  int64 `protobuf:"varint,9,opt,name=rejected_rows,json=rejectedRows,proto3" json:"rejected_rows,omitempty"`
-	PartsWritten  int32 `protobuf:"varint,10,opt,name=parts_written,json=partsWritten,proto3" json:"parts_written,omitempty"`
-	PartsReused   int32 `protobuf:"varint,11,opt,name=parts_reused,json=partsReused,proto3" json:"parts_reused,omitempty"`
+	RejectedRows int64 `protobuf:"varint,9,opt,name=rejected_rows,json=rejectedRows,proto3" json:"rejected_rows,omitempty"`
+	PartsWritten int32 `protobuf:"varint,10,opt,name=parts_written,json=partsWritten,proto3" json:"parts_written,omitempty"`
+	PartsReused  int32 `protobuf:"varint,11,opt,name=parts_reused,json=partsReused,proto3" json:"parts_reused,omitempty"`
+	// What is different from the columns of the last good version, by name: of a table that failed, what its
+	// schema contract refused.
+	SchemaChanges []*SchemaChange `protobuf:"bytes,12,rep,name=schema_changes,json=schemaChanges,proto3" json:"schema_changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,6 +374,85 @@ func (x *TableOutcome) GetPartsReused() int32 {
 	return 0
 }
 
+func (x *TableOutcome) GetSchemaChanges() []*SchemaChange {
+	if x != nil {
+		return x.SchemaChanges
+	}
+	return nil
+}
+
+// SchemaChange is one column that is different from what it was.
+type SchemaChange struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Column string                 `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
+	// "added", "removed", "retyped", or "discarded": a new column that the table's contract leaves out.
+	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	// The type in DuckDB before; empty for a new column.
+	FromType string `protobuf:"bytes,3,opt,name=from_type,json=fromType,proto3" json:"from_type,omitempty"`
+	// The type in DuckDB now; empty for a column that is gone.
+	ToType        string `protobuf:"bytes,4,opt,name=to_type,json=toType,proto3" json:"to_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaChange) Reset() {
+	*x = SchemaChange{}
+	mi := &file_agnes_v1_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaChange) ProtoMessage() {}
+
+func (x *SchemaChange) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaChange.ProtoReflect.Descriptor instead.
+func (*SchemaChange) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SchemaChange) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetFromType() string {
+	if x != nil {
+		return x.FromType
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetToType() string {
+	if x != nil {
+		return x.ToType
+	}
+	return ""
+}
+
 // ExtractReady says that a new version of a source stands on disk, or that a run found nothing to change.
 // Subject agnes.v1.extract.ready.<source>. The payload {} announces an extract written by another program.
 type ExtractReady struct {
@@ -390,7 +472,7 @@ type ExtractReady struct {
 
 func (x *ExtractReady) Reset() {
 	*x = ExtractReady{}
-	mi := &file_agnes_v1_events_proto_msgTypes[3]
+	mi := &file_agnes_v1_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +484,7 @@ func (x *ExtractReady) String() string {
 func (*ExtractReady) ProtoMessage() {}
 
 func (x *ExtractReady) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[3]
+	mi := &file_agnes_v1_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +497,7 @@ func (x *ExtractReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractReady.ProtoReflect.Descriptor instead.
 func (*ExtractReady) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{3}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExtractReady) GetRunIds() []string {
@@ -484,7 +566,7 @@ type ExtractFailed struct {
 
 func (x *ExtractFailed) Reset() {
 	*x = ExtractFailed{}
-	mi := &file_agnes_v1_events_proto_msgTypes[4]
+	mi := &file_agnes_v1_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +578,7 @@ func (x *ExtractFailed) String() string {
 func (*ExtractFailed) ProtoMessage() {}
 
 func (x *ExtractFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[4]
+	mi := &file_agnes_v1_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +591,7 @@ func (x *ExtractFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractFailed.ProtoReflect.Descriptor instead.
 func (*ExtractFailed) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{4}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExtractFailed) GetRunIds() []string {
@@ -576,7 +658,7 @@ type TableChange struct {
 
 func (x *TableChange) Reset() {
 	*x = TableChange{}
-	mi := &file_agnes_v1_events_proto_msgTypes[5]
+	mi := &file_agnes_v1_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +670,7 @@ func (x *TableChange) String() string {
 func (*TableChange) ProtoMessage() {}
 
 func (x *TableChange) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[5]
+	mi := &file_agnes_v1_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +683,7 @@ func (x *TableChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableChange.ProtoReflect.Descriptor instead.
 func (*TableChange) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TableChange) GetTable() string {
@@ -654,7 +736,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_agnes_v1_events_proto_msgTypes[6]
+	mi := &file_agnes_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +748,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[6]
+	mi := &file_agnes_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +761,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Problem) GetSource() string {
@@ -729,7 +811,7 @@ type AnalyticsPublished struct {
 
 func (x *AnalyticsPublished) Reset() {
 	*x = AnalyticsPublished{}
-	mi := &file_agnes_v1_events_proto_msgTypes[7]
+	mi := &file_agnes_v1_events_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +823,7 @@ func (x *AnalyticsPublished) String() string {
 func (*AnalyticsPublished) ProtoMessage() {}
 
 func (x *AnalyticsPublished) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[7]
+	mi := &file_agnes_v1_events_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +836,7 @@ func (x *AnalyticsPublished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnalyticsPublished.ProtoReflect.Descriptor instead.
 func (*AnalyticsPublished) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AnalyticsPublished) GetSource() string {
@@ -820,7 +902,7 @@ type TableProfiled struct {
 
 func (x *TableProfiled) Reset() {
 	*x = TableProfiled{}
-	mi := &file_agnes_v1_events_proto_msgTypes[8]
+	mi := &file_agnes_v1_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +914,7 @@ func (x *TableProfiled) String() string {
 func (*TableProfiled) ProtoMessage() {}
 
 func (x *TableProfiled) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[8]
+	mi := &file_agnes_v1_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +927,7 @@ func (x *TableProfiled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableProfiled.ProtoReflect.Descriptor instead.
 func (*TableProfiled) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{8}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TableProfiled) GetSource() string {
@@ -899,7 +981,7 @@ type RegistryChanged struct {
 
 func (x *RegistryChanged) Reset() {
 	*x = RegistryChanged{}
-	mi := &file_agnes_v1_events_proto_msgTypes[9]
+	mi := &file_agnes_v1_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +993,7 @@ func (x *RegistryChanged) String() string {
 func (*RegistryChanged) ProtoMessage() {}
 
 func (x *RegistryChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[9]
+	mi := &file_agnes_v1_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1006,7 @@ func (x *RegistryChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryChanged.ProtoReflect.Descriptor instead.
 func (*RegistryChanged) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{9}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RegistryChanged) GetSource() string {
@@ -967,7 +1049,7 @@ type JiraReceived struct {
 
 func (x *JiraReceived) Reset() {
 	*x = JiraReceived{}
-	mi := &file_agnes_v1_events_proto_msgTypes[10]
+	mi := &file_agnes_v1_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1061,7 @@ func (x *JiraReceived) String() string {
 func (*JiraReceived) ProtoMessage() {}
 
 func (x *JiraReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[10]
+	mi := &file_agnes_v1_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1074,7 @@ func (x *JiraReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JiraReceived.ProtoReflect.Descriptor instead.
 func (*JiraReceived) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{10}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JiraReceived) GetHeaders() map[string]string {
@@ -1035,7 +1117,7 @@ type NotificationRaised struct {
 
 func (x *NotificationRaised) Reset() {
 	*x = NotificationRaised{}
-	mi := &file_agnes_v1_events_proto_msgTypes[11]
+	mi := &file_agnes_v1_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1129,7 @@ func (x *NotificationRaised) String() string {
 func (*NotificationRaised) ProtoMessage() {}
 
 func (x *NotificationRaised) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[11]
+	mi := &file_agnes_v1_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1142,7 @@ func (x *NotificationRaised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotificationRaised.ProtoReflect.Descriptor instead.
 func (*NotificationRaised) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{11}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NotificationRaised) GetUserId() string {
@@ -1147,7 +1229,7 @@ type AuditRecorded struct {
 
 func (x *AuditRecorded) Reset() {
 	*x = AuditRecorded{}
-	mi := &file_agnes_v1_events_proto_msgTypes[12]
+	mi := &file_agnes_v1_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1241,7 @@ func (x *AuditRecorded) String() string {
 func (*AuditRecorded) ProtoMessage() {}
 
 func (x *AuditRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_events_proto_msgTypes[12]
+	mi := &file_agnes_v1_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1254,7 @@ func (x *AuditRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecorded.ProtoReflect.Descriptor instead.
 func (*AuditRecorded) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_events_proto_rawDescGZIP(), []int{12}
+	return file_agnes_v1_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AuditRecorded) GetActor() string {
@@ -1305,7 +1387,7 @@ const file_agnes_v1_events_proto_rawDesc = "" +
 	"tablesDone\x12!\n" +
 	"\ftables_total\x18\t \x01(\x05R\vtablesTotal\x12*\n" +
 	"\x02at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xd5\x02\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x94\x03\n" +
 	"\fTableOutcome\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x12\n" +
@@ -1319,7 +1401,13 @@ const file_agnes_v1_events_proto_rawDesc = "" +
 	"\rrejected_rows\x18\t \x01(\x03R\frejectedRows\x12#\n" +
 	"\rparts_written\x18\n" +
 	" \x01(\x05R\fpartsWritten\x12!\n" +
-	"\fparts_reused\x18\v \x01(\x05R\vpartsReused\"\x99\x02\n" +
+	"\fparts_reused\x18\v \x01(\x05R\vpartsReused\x12=\n" +
+	"\x0eschema_changes\x18\f \x03(\v2\x16.agnes.v1.SchemaChangeR\rschemaChanges\"t\n" +
+	"\fSchemaChange\x12\x16\n" +
+	"\x06column\x18\x01 \x01(\tR\x06column\x12\x16\n" +
+	"\x06change\x18\x02 \x01(\tR\x06change\x12\x1b\n" +
+	"\tfrom_type\x18\x03 \x01(\tR\bfromType\x12\x17\n" +
+	"\ato_type\x18\x04 \x01(\tR\x06toType\"\x99\x02\n" +
 	"\fExtractReady\x12\x17\n" +
 	"\arun_ids\x18\x01 \x03(\tR\x06runIds\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12.\n" +
@@ -1428,52 +1516,54 @@ func file_agnes_v1_events_proto_rawDescGZIP() []byte {
 	return file_agnes_v1_events_proto_rawDescData
 }
 
-var file_agnes_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_agnes_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_agnes_v1_events_proto_goTypes = []any{
 	(*ExtractRequested)(nil),      // 0: agnes.v1.ExtractRequested
 	(*ExtractProgress)(nil),       // 1: agnes.v1.ExtractProgress
 	(*TableOutcome)(nil),          // 2: agnes.v1.TableOutcome
-	(*ExtractReady)(nil),          // 3: agnes.v1.ExtractReady
-	(*ExtractFailed)(nil),         // 4: agnes.v1.ExtractFailed
-	(*TableChange)(nil),           // 5: agnes.v1.TableChange
-	(*Problem)(nil),               // 6: agnes.v1.Problem
-	(*AnalyticsPublished)(nil),    // 7: agnes.v1.AnalyticsPublished
-	(*TableProfiled)(nil),         // 8: agnes.v1.TableProfiled
-	(*RegistryChanged)(nil),       // 9: agnes.v1.RegistryChanged
-	(*JiraReceived)(nil),          // 10: agnes.v1.JiraReceived
-	(*NotificationRaised)(nil),    // 11: agnes.v1.NotificationRaised
-	(*AuditRecorded)(nil),         // 12: agnes.v1.AuditRecorded
-	nil,                           // 13: agnes.v1.JiraReceived.HeadersEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*structpb.Struct)(nil),       // 16: google.protobuf.Struct
+	(*SchemaChange)(nil),          // 3: agnes.v1.SchemaChange
+	(*ExtractReady)(nil),          // 4: agnes.v1.ExtractReady
+	(*ExtractFailed)(nil),         // 5: agnes.v1.ExtractFailed
+	(*TableChange)(nil),           // 6: agnes.v1.TableChange
+	(*Problem)(nil),               // 7: agnes.v1.Problem
+	(*AnalyticsPublished)(nil),    // 8: agnes.v1.AnalyticsPublished
+	(*TableProfiled)(nil),         // 9: agnes.v1.TableProfiled
+	(*RegistryChanged)(nil),       // 10: agnes.v1.RegistryChanged
+	(*JiraReceived)(nil),          // 11: agnes.v1.JiraReceived
+	(*NotificationRaised)(nil),    // 12: agnes.v1.NotificationRaised
+	(*AuditRecorded)(nil),         // 13: agnes.v1.AuditRecorded
+	nil,                           // 14: agnes.v1.JiraReceived.HeadersEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*structpb.Struct)(nil),       // 17: google.protobuf.Struct
 }
 var file_agnes_v1_events_proto_depIdxs = []int32{
-	14, // 0: agnes.v1.ExtractRequested.requested_at:type_name -> google.protobuf.Timestamp
-	14, // 1: agnes.v1.ExtractProgress.at:type_name -> google.protobuf.Timestamp
-	15, // 2: agnes.v1.TableOutcome.duration:type_name -> google.protobuf.Duration
-	2,  // 3: agnes.v1.ExtractReady.tables:type_name -> agnes.v1.TableOutcome
-	14, // 4: agnes.v1.ExtractReady.started_at:type_name -> google.protobuf.Timestamp
-	14, // 5: agnes.v1.ExtractReady.finished_at:type_name -> google.protobuf.Timestamp
-	14, // 6: agnes.v1.ExtractFailed.started_at:type_name -> google.protobuf.Timestamp
-	14, // 7: agnes.v1.ExtractFailed.finished_at:type_name -> google.protobuf.Timestamp
-	5,  // 8: agnes.v1.AnalyticsPublished.tables:type_name -> agnes.v1.TableChange
-	6,  // 9: agnes.v1.AnalyticsPublished.problems:type_name -> agnes.v1.Problem
-	14, // 10: agnes.v1.AnalyticsPublished.published_at:type_name -> google.protobuf.Timestamp
-	16, // 11: agnes.v1.TableProfiled.profile:type_name -> google.protobuf.Struct
-	14, // 12: agnes.v1.TableProfiled.profiled_at:type_name -> google.protobuf.Timestamp
-	13, // 13: agnes.v1.JiraReceived.headers:type_name -> agnes.v1.JiraReceived.HeadersEntry
-	14, // 14: agnes.v1.JiraReceived.received_at:type_name -> google.protobuf.Timestamp
-	16, // 15: agnes.v1.NotificationRaised.data:type_name -> google.protobuf.Struct
-	14, // 16: agnes.v1.NotificationRaised.raised_at:type_name -> google.protobuf.Timestamp
-	16, // 17: agnes.v1.AuditRecorded.params:type_name -> google.protobuf.Struct
-	15, // 18: agnes.v1.AuditRecorded.duration:type_name -> google.protobuf.Duration
-	14, // 19: agnes.v1.AuditRecorded.recorded_at:type_name -> google.protobuf.Timestamp
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	15, // 0: agnes.v1.ExtractRequested.requested_at:type_name -> google.protobuf.Timestamp
+	15, // 1: agnes.v1.ExtractProgress.at:type_name -> google.protobuf.Timestamp
+	16, // 2: agnes.v1.TableOutcome.duration:type_name -> google.protobuf.Duration
+	3,  // 3: agnes.v1.TableOutcome.schema_changes:type_name -> agnes.v1.SchemaChange
+	2,  // 4: agnes.v1.ExtractReady.tables:type_name -> agnes.v1.TableOutcome
+	15, // 5: agnes.v1.ExtractReady.started_at:type_name -> google.protobuf.Timestamp
+	15, // 6: agnes.v1.ExtractReady.finished_at:type_name -> google.protobuf.Timestamp
+	15, // 7: agnes.v1.ExtractFailed.started_at:type_name -> google.protobuf.Timestamp
+	15, // 8: agnes.v1.ExtractFailed.finished_at:type_name -> google.protobuf.Timestamp
+	6,  // 9: agnes.v1.AnalyticsPublished.tables:type_name -> agnes.v1.TableChange
+	7,  // 10: agnes.v1.AnalyticsPublished.problems:type_name -> agnes.v1.Problem
+	15, // 11: agnes.v1.AnalyticsPublished.published_at:type_name -> google.protobuf.Timestamp
+	17, // 12: agnes.v1.TableProfiled.profile:type_name -> google.protobuf.Struct
+	15, // 13: agnes.v1.TableProfiled.profiled_at:type_name -> google.protobuf.Timestamp
+	14, // 14: agnes.v1.JiraReceived.headers:type_name -> agnes.v1.JiraReceived.HeadersEntry
+	15, // 15: agnes.v1.JiraReceived.received_at:type_name -> google.protobuf.Timestamp
+	17, // 16: agnes.v1.NotificationRaised.data:type_name -> google.protobuf.Struct
+	15, // 17: agnes.v1.NotificationRaised.raised_at:type_name -> google.protobuf.Timestamp
+	17, // 18: agnes.v1.AuditRecorded.params:type_name -> google.protobuf.Struct
+	16, // 19: agnes.v1.AuditRecorded.duration:type_name -> google.protobuf.Duration
+	15, // 20: agnes.v1.AuditRecorded.recorded_at:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_agnes_v1_events_proto_init() }
@@ -1487,7 +1577,7 @@ func file_agnes_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agnes_v1_events_proto_rawDesc), len(file_agnes_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -115,6 +115,8 @@ type Runs interface {
 	Trigger(ctx context.Context, by Caller, t TriggerBody) (TriggerAnswer, error)
 	List(ctx context.Context, f RunFilter) ([]Run, error)
 	Get(ctx context.Context, id string) (Run, error)
+	// History tells what became of a table of a source, newest first, at most limit entries.
+	History(ctx context.Context, source, table string, limit int) ([]TableRun, error)
 }
 
 // RunFilter narrows a listing of runs; empty fields match all.

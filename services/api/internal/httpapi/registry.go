@@ -63,6 +63,10 @@ func (s *Server) registryRoutes() {
 		text: "Its row of the registry.", errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
 	}, s.getRegistered)
 	add(s, Admin, op{
+		method: http.MethodGet, path: "/api/admin/registry/{id}/history", id: "registeredHistory", tag: tagAdmin, summary: "What became of a table in its runs",
+		text: "Newest first, as far as runs are remembered: outcome, size, duration, error, and which columns changed.", errors: []int{http.StatusNotFound, http.StatusUnprocessableEntity},
+	}, s.registeredHistory)
+	add(s, Admin, op{
 		method: http.MethodPost, path: "/api/admin/register-table", id: "registerTable", audit: "registry.register", tag: tagAdmin, summary: "Register a table",
 		text:   "From the next run on it is extracted. Nothing is extracted by this call. Without is_public it is public, unless the same table of the source is registered as private, or was when it was removed.",
 		status: http.StatusCreated, errors: []int{http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity},
@@ -91,6 +95,29 @@ type byTableID struct {
 func (s *Server) getRegistered(ctx context.Context, in *byTableID) (*registeredAnswer, error) {
 	t, err := s.tables.Get(ctx, in.ID)
 	return &registeredAnswer{Body: t}, err
+}
+
+type historyQuestion struct {
+	ID    string `path:"id" maxLength:"400" doc:"The id of the table." example:"orders"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"The most runs to list."`
+}
+
+// TableHistory lists what became of a table.
+type TableHistory struct {
+	ID    string     `json:"id" doc:"The id of the table." example:"orders"`
+	Runs  []TableRun `json:"runs" doc:"Newest first."`
+	Count int        `json:"count" doc:"How many are listed." example:"3"`
+}
+
+type historyAnswer struct{ Body TableHistory }
+
+func (s *Server) registeredHistory(ctx context.Context, in *historyQuestion) (*historyAnswer, error) {
+	t, err := s.tables.Get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.runs.History(ctx, t.Source, t.Name, in.Limit)
+	return &historyAnswer{Body: TableHistory{ID: t.ID, Runs: orEmpty(list), Count: len(list)}}, err
 }
 
 func (s *Server) registerTable(ctx context.Context, in *registerQuestion) (*newRegisteredAnswer, error) {

@@ -246,6 +246,33 @@ type RunTable struct {
 	Error        string `json:"error" doc:"What went wrong and what to do; empty where nothing did."`
 	ErrorKind    string `json:"error_kind" doc:"The kind of the error; empty for none."`
 	RejectedRows int64  `json:"rejected_rows" doc:"Rows set aside in <table>__rejects."`
+	// SchemaChanges of a table that failed are those that its contract refused.
+	SchemaChanges []SchemaChange `json:"schema_changes" doc:"Columns that are different from the version before."`
+}
+
+// SchemaChange is one column that is different from what it was.
+type SchemaChange struct {
+	Column   string `json:"column" doc:"The name of the column." example:"discount"`
+	Change   string `json:"change" doc:"added, removed, retyped, or discarded: a new column that the table's schema contract leaves out." example:"added"`
+	FromType string `json:"from_type" doc:"Its type before; empty for a new column." example:""`
+	ToType   string `json:"to_type" doc:"Its type now; empty for a column that is gone." example:"DOUBLE"`
+}
+
+// TableRun is what became of one table in one run.
+type TableRun struct {
+	RunID         string         `json:"run_id" doc:"Names the run." example:"01JX3V0G6Q7Z8Y9W2T5R4M1K0N"`
+	Reason        string         `json:"reason" doc:"Why it ran: schedule, manual, watch, start or retry." example:"schedule"`
+	At            *time.Time     `json:"at" nullable:"true" doc:"When the source was extracted, or asked for where it was not (UTC)."`
+	Outcome       string         `json:"outcome" doc:"updated, unchanged, failed, held_back or removed." example:"updated"`
+	Rows          int64          `json:"rows" doc:"Rows of the table afterwards."`
+	Bytes         int64          `json:"bytes" doc:"Bytes of its parts afterwards."`
+	DurationMS    int64          `json:"duration_ms" doc:"How long the table took."`
+	PartsWritten  int            `json:"parts_written" doc:"Parts that were written anew."`
+	PartsReused   int            `json:"parts_reused" doc:"Parts that stayed."`
+	RejectedRows  int64          `json:"rejected_rows" doc:"Rows set aside in <table>__rejects."`
+	Error         string         `json:"error" doc:"What went wrong and what to do; empty where nothing did."`
+	ErrorKind     string         `json:"error_kind" doc:"The kind of the error; empty for none."`
+	SchemaChanges []SchemaChange `json:"schema_changes" doc:"Columns that were different from the version before; of a table that failed, those that its schema contract refused."`
 }
 
 // RunProgress sums up a run.

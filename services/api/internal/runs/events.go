@@ -279,9 +279,18 @@ func tablesOf(outcomes []*agnesv1.TableOutcome) []state.RunTable {
 			Table: o.GetTable(), Outcome: o.GetOutcome(), Rows: o.GetRows(), SizeBytes: o.GetBytes(), Hash: o.GetHash(),
 			Duration: o.GetDuration().AsDuration(), RejectedRows: o.GetRejectedRows(), PartsWritten: int(o.GetPartsWritten()),
 			PartsReused: int(o.GetPartsReused()), Error: o.GetError(), ErrorKind: o.GetErrorKind(),
+			SchemaChanges: changesOf(o.GetSchemaChanges()),
 		}
 	}
 	return slices.SortedFunc(maps.Values(byName), func(a, b state.RunTable) int { return strings.Compare(a.Table, b.Table) })
+}
+
+func changesOf(list []*agnesv1.SchemaChange) []state.SchemaChange {
+	var out []state.SchemaChange
+	for _, c := range list {
+		out = append(out, state.SchemaChange{Column: c.GetColumn(), Change: c.GetChange(), FromType: c.GetFromType(), ToType: c.GetToType()})
+	}
+	return out
 }
 
 // recordOf says what an extraction means for how its tables stand. A word that this version does not

@@ -93,6 +93,8 @@ type Table struct {
 	RejectedRows int64
 	PartsWritten int
 	PartsReused  int
+	// SchemaChanges are the columns that were different from the version before, or that a contract refused.
+	SchemaChanges []state.SchemaChange
 }
 
 // Progress sums up a run.

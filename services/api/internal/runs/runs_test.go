@@ -3,6 +3,7 @@ package runs_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -254,7 +255,7 @@ func TestRunIsFollowedFromTheRequestToThePublication(t *testing.T) {
 		Source: "shop", Table: "orders", Outcome: "updated", Phase: "done", Rows: 20, Bytes: 200, Hash: "h", Duration: 1500 * time.Millisecond,
 		RejectedRows: 1, PartsWritten: 2, PartsReused: 3,
 	}
-	if len(tables) != 3 || tables[2] != want {
+	if len(tables) != 3 || !reflect.DeepEqual(tables[2], want) {
 		t.Errorf("tables %+v", tables)
 	}
 	if s := h.standing("orders"); s.Source != "shop" || s.Rows != 20 || s.Status != state.SyncOK {

@@ -232,6 +232,11 @@ func (t *Tracker) List(ctx context.Context, f Filter) ([]Run, error) {
 	return list, nil
 }
 
+// History tells what became of a table in the runs that are remembered, newest first.
+func (t *Tracker) History(ctx context.Context, source, table string, limit int) ([]state.TablePast, error) {
+	return t.cfg.Store.Runs.History(ctx, source, table, limit)
+}
+
 // Follow gives the run as it stands, then again after every change, and closes the channel after the
 // end of the run or of ctx. Who reads slowly misses steps between, never the last one.
 func (t *Tracker) Follow(ctx context.Context, id string) (<-chan Run, error) {

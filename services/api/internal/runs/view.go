@@ -59,6 +59,7 @@ func (t *Tracker) viewSource(s *state.RunSource, heard *seen, requestedAt time.T
 		tables[o.Table] = Table{
 			Source: s.Source, Table: o.Table, Outcome: o.Outcome, Phase: phaseDone, Rows: o.Rows, Bytes: o.SizeBytes, Hash: o.Hash, Duration: o.Duration,
 			Error: o.Error, ErrorKind: o.ErrorKind, RejectedRows: o.RejectedRows, PartsWritten: o.PartsWritten, PartsReused: o.PartsReused,
+			SchemaChanges: o.SchemaChanges,
 		}
 	}
 	out.Tables = slices.SortedFunc(maps.Values(tables), func(a, b Table) int { return strings.Compare(a.Table, b.Table) })

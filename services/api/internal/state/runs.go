@@ -57,6 +57,16 @@ type RunTable struct {
 	PartsReused  int
 	Error        string
 	ErrorKind    string
+	// SchemaChanges are the columns that were different from the version before, or that a contract refused.
+	SchemaChanges []SchemaChange
+}
+
+// SchemaChange is one column that is different from what it was.
+type SchemaChange struct {
+	Column   string `json:"column"`
+	Change   string `json:"change"` // added, removed, retyped or discarded
+	FromType string `json:"from_type,omitempty"`
+	ToType   string `json:"to_type,omitempty"`
 }
 
 // RunFilter says which runs to list. The zero value means all.
@@ -164,14 +174,16 @@ func fillRuns(ctx context.Context, q querier, list []Run, tables bool) error {
 				s.Tables = append(s.Tables, t)
 			}
 			return struct{}{}, err
-		}, `SELECT run_id, source, table_name, outcome, row_count, size_bytes, hash, duration_ms, rejected_rows, parts_written, parts_reused, error, error_kind
-			FROM sync_run_tables`+in+" ORDER BY run_id, source, table_name", anys(chunk)...)
+		}, selectRunTables+in+" ORDER BY run_id, source, table_name", anys(chunk)...)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+const selectRunTables = `SELECT run_id, source, table_name, outcome, row_count, size_bytes, hash, duration_ms, rejected_rows, parts_written, parts_reused, error, error_kind, schema_changes
+	FROM sync_run_tables`
 
 func scanRunSource(row *sql.Rows) (string, RunSource, error) {
 	var id, requested string
@@ -186,9 +198,13 @@ func scanRunSource(row *sql.Rows) (string, RunSource, error) {
 
 func scanRunTable(row *sql.Rows) (id, source string, t RunTable, err error) {
 	var ms int64
+	var changes string
 	err = row.Scan(&id, &source, &t.Table, &t.Outcome, number[int64]{&t.Rows}, number[int64]{&t.SizeBytes}, text{&t.Hash}, number[int64]{&ms},
-		number[int64]{&t.RejectedRows}, number[int]{&t.PartsWritten}, number[int]{&t.PartsReused}, text{&t.Error}, text{&t.ErrorKind})
+		number[int64]{&t.RejectedRows}, number[int]{&t.PartsWritten}, number[int]{&t.PartsReused}, text{&t.Error}, text{&t.ErrorKind}, text{&changes})
 	t.Duration = time.Duration(ms) * time.Millisecond
+	if err == nil && changes != "" {
+		err = json.Unmarshal([]byte(changes), &t.SchemaChanges)
+	}
 	return id, source, t, err
 }
 
@@ -236,15 +252,11 @@ func saveRun(ctx context.Context, tx *sql.Tx, run Run, source string) error {
 }
 
 func saveRunSource(ctx context.Context, tx *sql.Tx, id string, s RunSource) error {
-	var requested any
-	if len(s.Requested) > 0 {
-		raw, err := json.Marshal(s.Requested)
-		if err != nil {
-			return err
-		}
-		requested = string(raw)
+	requested, err := jsonOrNull(s.Requested)
+	if err != nil {
+		return err
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO sync_run_sources (run_id, source, source_type, status, requested_tables, started_at, extracted_at, finished_at, generation, event_id, error, error_kind)
+	_, err = tx.ExecContext(ctx, `INSERT INTO sync_run_sources (run_id, source, source_type, status, requested_tables, started_at, extracted_at, finished_at, generation, event_id, error, error_kind)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (run_id, source) DO UPDATE SET status = excluded.status, started_at = excluded.started_at, extracted_at = excluded.extracted_at,
 		finished_at = excluded.finished_at, generation = excluded.generation, event_id = excluded.event_id, error = excluded.error, error_kind = excluded.error_kind`,
@@ -255,15 +267,54 @@ func saveRunSource(ctx context.Context, tx *sql.Tx, id string, s RunSource) erro
 	}
 	rows := make([][]any, len(s.Tables))
 	for i, t := range s.Tables {
+		changes, err := jsonOrNull(t.SchemaChanges)
+		if err != nil {
+			return err
+		}
 		rows[i] = []any{
 			id, s.Source, t.Table, t.Outcome, t.Rows, t.SizeBytes, orNull(t.Hash), t.Duration.Milliseconds(),
-			t.RejectedRows, t.PartsWritten, t.PartsReused, orNull(t.Error), orNull(t.ErrorKind),
+			t.RejectedRows, t.PartsWritten, t.PartsReused, orNull(t.Error), orNull(t.ErrorKind), changes,
 		}
 	}
-	return insertRows(ctx, tx, `INSERT INTO sync_run_tables (run_id, source, table_name, outcome, row_count, size_bytes, hash, duration_ms, rejected_rows, parts_written, parts_reused, error, error_kind)`, rows,
+	return insertRows(ctx, tx, `INSERT INTO sync_run_tables (run_id, source, table_name, outcome, row_count, size_bytes, hash, duration_ms, rejected_rows, parts_written, parts_reused, error, error_kind, schema_changes)`, rows,
 		`ON CONFLICT (run_id, source, table_name) DO UPDATE SET outcome = excluded.outcome, row_count = excluded.row_count, size_bytes = excluded.size_bytes,
 		hash = excluded.hash, duration_ms = excluded.duration_ms, rejected_rows = excluded.rejected_rows, parts_written = excluded.parts_written,
-		parts_reused = excluded.parts_reused, error = excluded.error, error_kind = excluded.error_kind`)
+		parts_reused = excluded.parts_reused, error = excluded.error, error_kind = excluded.error_kind, schema_changes = excluded.schema_changes`)
+}
+
+// jsonOrNull writes a list as JSON, and none as NULL.
+func jsonOrNull[T any](list []T) (any, error) {
+	if len(list) == 0 {
+		return nil, nil //nolint:nilnil // a NULL
+	}
+	raw, err := json.Marshal(list)
+	return string(raw), err
+}
+
+// TablePast is what became of one table in one run.
+type TablePast struct {
+	RunID, Reason string
+	At            time.Time // when its source was extracted, or when the run was asked for
+	RunTable
+}
+
+// History tells what became of a table in the runs that are remembered, newest first, at most limit of them.
+func (r *Runs) History(ctx context.Context, source, table string, limit int) ([]TablePast, error) {
+	return readAll(ctx, r.s, func(row *sql.Rows) (TablePast, error) {
+		var p TablePast
+		var ms int64
+		var changes string
+		err := row.Scan(&p.RunID, text{&p.Reason}, moment{&p.At}, &p.Table, &p.Outcome, number[int64]{&p.Rows}, number[int64]{&p.SizeBytes}, text{&p.Hash}, number[int64]{&ms},
+			number[int64]{&p.RejectedRows}, number[int]{&p.PartsWritten}, number[int]{&p.PartsReused}, text{&p.Error}, text{&p.ErrorKind}, text{&changes})
+		p.Duration = time.Duration(ms) * time.Millisecond
+		if err == nil && changes != "" {
+			err = json.Unmarshal([]byte(changes), &p.SchemaChanges)
+		}
+		return p, err
+	}, `SELECT t.run_id, r.reason, coalesce(s.extracted_at, r.requested_at) AS happened, t.table_name, t.outcome, t.row_count, t.size_bytes, t.hash, t.duration_ms,
+		t.rejected_rows, t.parts_written, t.parts_reused, t.error, t.error_kind, t.schema_changes
+		FROM sync_run_tables t JOIN sync_runs r ON r.id = t.run_id JOIN sync_run_sources s ON s.run_id = t.run_id AND s.source = t.source
+		WHERE t.source = $1 AND t.table_name = $2 ORDER BY happened DESC, t.run_id LIMIT $3`, source, table, limit)
 }
 
 // Prune forgets finished runs that are not among the latest keep of any of their sources, and

@@ -104,7 +104,7 @@ func run(id string, at time.Time, status string, sources ...string) state.Run {
 	for _, s := range sources {
 		r.Sources = append(r.Sources, state.RunSource{
 			Source: s, Type: "csv", Status: status, Requested: []string{"a", "b"}, StartedAt: at, Generation: 7, EventID: "e", Error: "x", ErrorKind: "busy",
-			Tables: []state.RunTable{{Table: "a", Outcome: "updated", Rows: 1, SizeBytes: 2, Hash: "h", Duration: 1500 * time.Millisecond, RejectedRows: 3, PartsWritten: 4, PartsReused: 5}, {Table: "b", Outcome: "failed", Error: "no", ErrorKind: "invalid"}},
+			Tables: []state.RunTable{{Table: "a", Outcome: "updated", Rows: 1, SizeBytes: 2, Hash: "h", Duration: 1500 * time.Millisecond, RejectedRows: 3, PartsWritten: 4, PartsReused: 5}, {Table: "b", Outcome: "failed", Error: "no", ErrorKind: "conflict", SchemaChanges: []state.SchemaChange{{Column: "x", Change: "added", ToType: "DATE"}}}},
 		})
 	}
 	return r
@@ -122,6 +122,10 @@ func TestRunsComeBackAsTheyWere(t *testing.T) {
 		t.Error(d)
 	}
 	want.Sources[1].Status, want.Sources[1].Tables[0].Rows, want.Error = "partial", 99, "half"
+	past, err := s.Runs.History(t.Context(), "shop", "b", 10)
+	if err != nil || len(past) != 1 || past[0].RunID != want.ID || past[0].ErrorKind != "conflict" || len(past[0].SchemaChanges) != 1 || past[0].SchemaChanges[0].Column != "x" || past[0].At.IsZero() {
+		t.Errorf("the past of a table: %+v, %v", past, err)
+	}
 	if err := s.Runs.Save(t.Context(), []state.Run{want}, "shop", state.Recorded{}); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ func (a *app) adminCommand() *cobra.Command {
 	cmd := group("admin", "Administrate tables, syncs, sources, events and people", `  da admin discover --register
   da admin sync --wait
   da admin grant ann@example.com orders`,
-		a.registerCommand(), a.updateCommand(), a.listCommand(), a.removeCommand(), a.discoverCommand(), a.pushMetadata(),
+		a.registerCommand(), a.updateCommand(), a.listCommand(), a.historyCommand(), a.removeCommand(), a.discoverCommand(), a.pushMetadata(),
 		a.adminSync(), a.runsCommand(), a.sourcesCommand(), a.rebuildCommand(), a.deadLettersCommand(),
 		a.grantCommand(), a.revokeCommand(), a.grantsCommand(), a.usersCommand(), a.groupsCommand(), a.adminRequests(), a.adminSessions(), a.adminTokens(),
 		a.auditCommand(), a.configureCommand(), a.jiraCommand(), a.publish("make-public", true), a.publish("make-private", false),

@@ -116,6 +116,9 @@ func (a *app) showChanges(run client.Run, seen map[string]string) {
 		if t.RejectedRows > 0 {
 			line += ", " + show.Count(t.RejectedRows) + " rows set aside in " + t.Table + "__rejects"
 		}
+		if len(t.SchemaChanges) > 0 && t.Error == "" {
+			line += ", columns: " + sayChanges(t.SchemaChanges)
+		}
 		a.note("  %s  %s", show.Pad(name, 30), show.OneLine(line))
 	}
 }
