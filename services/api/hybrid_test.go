@@ -113,7 +113,8 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 		User, Left int64
 	}
 	raw := s.ask("GET", "/api/query/budget", ann, nil)
-	if _, err := fmt.Sscanf(raw.body[strings.Index(raw.body, `"user_bytes":`):], `"user_bytes":%d,`, &budget.User); err != nil || budget.User != 40<<20 {
+	_, rest, _ := strings.Cut(raw.body, `"user_bytes":`)
+	if _, err := fmt.Sscanf(rest, "%d,", &budget.User); err != nil || budget.User != 40<<20 {
 		t.Errorf("the budget: %v %s", err, raw.body)
 	}
 	if got := ask(ann, join, events); got.status != 400 || !strings.Contains(got.body, "Query: budget:") {

@@ -25,8 +25,8 @@ type Hybrid interface {
 // HybridPlan is what registered queries would cost, and how to run them.
 type HybridPlan struct {
 	Parts []HybridPart
-	// Fetch runs them, and gives them as views; close removes what was fetched.
-	Fetch func(ctx context.Context) (f HybridFetched, close func(), err error)
+	// Fetch runs them, and gives them as views; forget removes what was fetched.
+	Fetch func(ctx context.Context) (f HybridFetched, forget func(), err error)
 }
 
 // HybridFetched is what was fetched.
