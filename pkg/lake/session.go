@@ -25,6 +25,12 @@ type View struct {
 	Columns []catalog.Column
 	// Files are the absolute paths of the parts. Without any, the table is empty.
 	Files []string
+	// Remote tells that the table stays where it lives: without Files, a query over it gets an error that
+	// IsRemote knows.
+	Remote bool
+	// Fetched are the columns that the files of a remote table hold; each other one gives an error that
+	// IsRemote knows to whoever reads it.
+	Fetched []string
 	// Problem, where it is not empty, is the error that a query over the table gets.
 	Problem string
 	// Deferred shows the names and types of Columns and opens no file, which costs a tenth: for
@@ -76,6 +82,8 @@ type SessionOptions struct {
 	TempDir string
 	// TempBytes bounds what is spilled; zero means DefaultTempBytes.
 	TempBytes int64
+	// Plan makes a session in which statements are planned: remote tables are empty stand-ins.
+	Plan bool
 }
 
 // Session is an in-memory DuckDB that shows its views and reaches their files, and nothing else: no
@@ -87,6 +95,7 @@ type SessionOptions struct {
 type Session struct {
 	instance *instance
 	threads  int
+	plan     bool
 	problems map[string]error
 }
 
@@ -122,11 +131,14 @@ func OpenBlank(o SessionOptions) (*Session, error) {
 		"SET GLOBAL allow_community_extensions = false",
 		"SET GLOBAL allow_persistent_secrets = false",
 	)
+	if o.Plan {
+		setup = append(setup, planSettings)
+	}
 	i, err := openInstance(setup)
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	return &Session{instance: i, threads: o.Threads, problems: make(map[string]error)}, nil
+	return &Session{instance: i, threads: o.Threads, plan: o.Plan, problems: make(map[string]error)}, nil
 }
 
 // Show gives a blank session its views, as OpenSession does, and locks it. After an error the session
@@ -175,6 +187,9 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 func (s *Session) make(ctx context.Context, conn mapping.Connection, views []View) error {
 	// No plan is worth its time here; this is a setting of the connection, which ends with it.
 	all := []string{"PRAGMA disable_optimizer", "BEGIN"}
+	if s.plan {
+		all = append(all, standInTables(views)...)
+	}
 	schemas := make(map[string]bool)
 	for _, v := range views {
 		if folded := strings.ToLower(v.Schema); !schemas[folded] {
@@ -184,8 +199,8 @@ func (s *Session) make(ctx context.Context, conn mapping.Connection, views []Vie
 	}
 	made := len(all)
 	whole := true
-	for _, v := range views {
-		definition, err := v.definition()
+	for i, v := range views {
+		definition, err := s.definition(v, i)
 		whole = whole && err == nil
 		for _, name := range v.names() {
 			all = append(all, "CREATE VIEW "+name+" AS "+definition)
@@ -197,14 +212,14 @@ func (s *Session) make(ctx context.Context, conn mapping.Connection, views []Vie
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	_ = execute(conn, "ROLLBACK") // where it began
-	for _, statement := range all[2:made] {
+	_ = execute(conn, "ROLLBACK")           // where it began
+	for _, statement := range all[2:made] { // a statement that makes a schema or a stand-in
 		if err := execute(conn, statement); err != nil {
 			return err
 		}
 	}
-	for _, v := range views {
-		if err := s.add(conn, v); err != nil {
+	for i, v := range views {
+		if err := s.add(conn, v, i); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -215,8 +230,8 @@ func (s *Session) make(ctx context.Context, conn mapping.Connection, views []Vie
 }
 
 // add makes one view and its aliases. Where that fails, the view is one that gives the error.
-func (s *Session) add(conn mapping.Connection, v View) error {
-	definition, failed := v.definition()
+func (s *Session) add(conn mapping.Connection, v View, at int) error {
+	definition, failed := s.definition(v, at)
 	for i, name := range v.names() {
 		if failed == nil {
 			failed = execute(conn, "CREATE VIEW "+name+" AS "+definition)
@@ -236,6 +251,15 @@ func (s *Session) add(conn mapping.Connection, v View) error {
 	return failed
 }
 
+// definition is that of the view at a place among those of the session.
+func (s *Session) definition(v View, at int) (string, error) {
+	definition, err := v.definition()
+	if err == nil && s.plan && v.Remote && v.Problem == "" && len(v.Columns) > 0 {
+		return v.overStandIn(at), nil
+	}
+	return definition, err
+}
+
 func (v View) definition() (string, error) {
 	for _, c := range v.Columns {
 		if err := validType(c.Type); err != nil {
@@ -245,6 +269,8 @@ func (v View) definition() (string, error) {
 	switch {
 	case v.Problem != "":
 		return v.broken(v.Problem), nil
+	case v.Remote && len(v.Files) == 0:
+		return v.broken(remoteMessage), nil
 	case v.deferred():
 		return v.broken(deferredMessage), nil
 	case len(v.Files) > 0:
@@ -252,12 +278,20 @@ func (v View) definition() (string, error) {
 		for i, f := range v.Files {
 			files[i] = LiteralPath(f)
 		}
-		return "SELECT " + v.list(func(c catalog.Column) string { return QuoteIdent(c.Name) }) +
+		return "SELECT " + v.list(v.held) +
 			" FROM read_parquet(" + QuoteList(files) + ", hive_partitioning = false, union_by_name = false, filename = false)", nil
 	case len(v.Columns) > 0:
 		return "SELECT " + v.list(func(catalog.Column) string { return "NULL" }) + " WHERE false", nil
 	}
 	return "", fault.New(fault.Internal, "the table has neither columns nor files")
+}
+
+// held is what the files have of a column.
+func (v View) held(c catalog.Column) string {
+	if v.Remote && !slices.Contains(v.Fetched, c.Name) {
+		return "error(" + QuoteLiteral(missingMessage) + ")"
+	}
+	return QuoteIdent(c.Name)
 }
 
 // broken is a definition that gives the message to whoever reads it.
