@@ -53,7 +53,7 @@ type file struct {
 	done      chan struct{} // closed when err and fetched are known
 	cancel    context.CancelFunc
 	err       error
-	fetched   Fetched
+	fetched   Amount
 	at        time.Time // when it was fetched
 	users     int
 	gone      bool // nobody finds it any more

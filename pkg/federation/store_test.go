@@ -12,9 +12,9 @@ import (
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
-type fetcher func(ctx context.Context, s Scan, path string) (Fetched, error)
+type fetcher func(ctx context.Context, s Scan, path string) (Amount, error)
 
-func (f fetcher) Fetch(ctx context.Context, s Scan, _ Table, _ Limits, path string) (Fetched, error) {
+func (f fetcher) Fetch(ctx context.Context, s Scan, _ Table, _ Limits, path string) (Amount, error) {
 	return f(ctx, s, path)
 }
 
@@ -31,8 +31,8 @@ func newStore(t *testing.T, o StoreOptions) *Store {
 
 var far = Table{ID: "crm.deals", Columns: deals}
 
-func writes(_ context.Context, _ Scan, path string) (Fetched, error) {
-	return Fetched{Rows: 1, Bytes: 10}, os.WriteFile(path, []byte("0123456789"), 0o600)
+func writes(_ context.Context, _ Scan, path string) (Amount, error) {
+	return Amount{Rows: 1, Bytes: 10}, os.WriteFile(path, []byte("0123456789"), 0o600)
 }
 
 func TestStoreFetchesOnce(t *testing.T) {
@@ -41,7 +41,7 @@ func TestStoreFetchesOnce(t *testing.T) {
 	var mu sync.Mutex
 	s := newStore(t, StoreOptions{TTL: time.Minute, now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	slow := fetcher(func(ctx context.Context, scan Scan, path string) (Fetched, error) {
+	slow := fetcher(func(ctx context.Context, scan Scan, path string) (Amount, error) {
 		close(begun)
 		<-goOn
 		return writes(ctx, scan, path)
@@ -60,7 +60,7 @@ func TestStoreFetchesOnce(t *testing.T) {
 	}
 	go get("a", slow)
 	<-begun
-	go get("a", fetcher(func(context.Context, Scan, string) (Fetched, error) { return Fetched{}, errors.New("a second fetch") }))
+	go get("a", fetcher(func(context.Context, Scan, string) (Amount, error) { return Amount{}, errors.New("a second fetch") }))
 	close(goOn)
 	first, second := <-paths, <-paths
 	if first == "" || first != second {
@@ -87,7 +87,7 @@ func TestStoreFailureIsNotKept(t *testing.T) {
 	s := newStore(t, StoreOptions{})
 	scan := Scan{Table: "crm.deals", Columns: []string{"id"}}
 	refused := fault.New(fault.Unavailable, "the table crm.deals cannot be reached at the moment")
-	if _, _, err := s.Get(t.Context(), "a", scan, far, fetcher(func(context.Context, Scan, string) (Fetched, error) { return Fetched{}, refused })); !errors.Is(err, refused) {
+	if _, _, err := s.Get(t.Context(), "a", scan, far, fetcher(func(context.Context, Scan, string) (Amount, error) { return Amount{}, refused })); !errors.Is(err, refused) {
 		t.Errorf("got %v", err)
 	}
 	_, release, err := s.Get(t.Context(), "a", scan, far, fetcher(writes))
@@ -106,11 +106,11 @@ func TestStoreCancels(t *testing.T) {
 	s := newStore(t, StoreOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
 	begun, ended := make(chan struct{}), make(chan struct{})
-	f := fetcher(func(ctx context.Context, _ Scan, _ string) (Fetched, error) {
+	f := fetcher(func(ctx context.Context, _ Scan, _ string) (Amount, error) {
 		close(begun)
 		<-ctx.Done()
 		close(ended)
-		return Fetched{}, ctx.Err()
+		return Amount{}, ctx.Err()
 	})
 	go func() {
 		<-begun

@@ -23,8 +23,8 @@ type Table struct {
 // path is what the table is called by a DuckDB that has attached its catalog.
 func (t Table) path() []string { return append([]string{t.Remote.Alias}, t.Path...) }
 
-// Fetched tells what a Fetcher wrote.
-type Fetched struct {
+// Amount tells how much a Fetcher wrote.
+type Amount struct {
 	Rows, Bytes int64
 }
 
@@ -37,5 +37,5 @@ type Limits struct {
 type Fetcher interface {
 	// Fetch writes the scan of the table into a parquet file at path, which is not there yet. Errors are faults
 	// that name the table and nothing else of where it lives. It ends with ctx.
-	Fetch(ctx context.Context, s Scan, t Table, l Limits, path string) (Fetched, error)
+	Fetch(ctx context.Context, s Scan, t Table, l Limits, path string) (Amount, error)
 }
