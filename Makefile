@@ -21,6 +21,9 @@ PYTHON_DUCKDB  := 1.5.5
 SCHEMATHESIS   := 4.32.5
 AIOSMTPD       := 1.4.6
 OIDC_PROVIDER  := 9.13.3
+VERSITYGW      := v1.8.0
+FAKE_GCS       := v1.56.1
+AZURITE        := 3.37.0
 
 .PHONY: help build demo test verify bench lint generate generated tidy clean tools-lint tools-generate tools-verify
 
@@ -72,6 +75,11 @@ define tool
  GOWORK=off GOFLAGS= CGO_ENABLED=0 GOBIN=$(TOOLS) go install $(2) && touch $(TOOLS)/.$(1)-$(lastword $(subst @, ,$(2))); }
 endef
 
+# $(call peer,name,package@version): a tool that verify can do without.
+define peer
+$(tool) || echo "SKIPPED PEER: $(2) cannot be built here"
+endef
+
 # $(call pypi,package,version) and $(call npm,package,version): peers in other languages, for verify.
 define pypi
 @test -e $(TOOLS)/python/.$(1)-$(2) || { echo "installing $(1) $(2)"; \
@@ -99,4 +107,7 @@ tools-verify:
 	$(call pypi,schemathesis,$(SCHEMATHESIS))
 	$(call pypi,aiosmtpd,$(AIOSMTPD))
 	$(call npm,oidc-provider,$(OIDC_PROVIDER))
+	$(call npm,azurite,$(AZURITE))
+	$(call peer,versitygw,github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW))
+	$(call peer,fake-gcs-server,github.com/fsouza/fake-gcs-server@$(FAKE_GCS))
 	@command -v chromium >/dev/null || echo "SKIPPED PEER: chromium is not installed; on Debian: apt-get install chromium"
