@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/agnes-platform/agnes/pkg/bigquery"
+	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/federation"
 	"github.com/agnes-platform/agnes/pkg/service"
@@ -154,7 +156,7 @@ func (h *hybrids) readable(ctx context.Context, q httpapi.Question) (map[bigquer
 		}
 		row, ok := byID[t.Registered.ID]
 		project, known := projects[t.Source]
-		if !ok || !known || row.Bucket == "" || row.SourceTable == "" || project == "" && !strings.ContainsAny(row.Bucket, ".:") {
+		if !ok || !known || row.Bucket == "" || row.SourceTable == "" || project == "" && !strings.ContainsAny(row.Bucket, ".:") || !whole(row) {
 			continue
 		}
 		if ref, err := bigquery.ParseTable(row.Bucket+"."+row.SourceTable, project); err == nil {
@@ -162,6 +164,23 @@ func (h *hybrids) readable(ctx context.Context, q httpapi.Question) (map[bigquer
 		}
 	}
 	return tables, nil
+}
+
+// whole tells whether a registration stands for all of its table: one that copies some columns or rows only
+// grants no more than these.
+func whole(row state.RegisteredTable) bool {
+	var options map[string]json.RawMessage
+	if len(row.Options) > 0 && json.Unmarshal(row.Options, &options) != nil {
+		return false
+	}
+	for name := range options {
+		switch name {
+		case extract.OptionSchemaContract, "max_bytes_billed", "streams": // say how it is read, not what
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func partsOf(plan *federation.HybridPlan) []httpapi.HybridPart {

@@ -49,6 +49,7 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 	fake := bigquerytest.New(t)
 	fake.Put(remoteIDs("events", 10))
 	fake.Put(remoteIDs("secrets", 10))
+	fake.Put(remoteIDs("people", 10))
 	t.Setenv(bigquery.EnvEmulator, fake.Endpoint)
 	t.Setenv(bigquery.EnvStorageEmulator, fake.StorageEndpoint)
 	s := newServer(t, func(c *api.Config) {
@@ -58,12 +59,17 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 		}
 	})
 	s.publish("shop", content{"orders", []string{"SELECT 3 AS id UNION ALL SELECT 4 UNION ALL SELECT 99"}}, content{"salaries", []string{"SELECT 1 AS id"}})
-	s.publish("web", content{"clicks", []string{"SELECT 1 AS id"}})
+	s.publish("web", content{"clicks", []string{"SELECT 1 AS id"}}, content{"people", []string{"SELECT 1 AS id"}})
 	s.ask("POST", "/api/admin/register-table", s.admin, map[string]any{"name": "orders", "source": "shop", "source_type": "csv", "is_public": true}).into(t, &struct{}{})
 	s.ask("POST", "/api/admin/register-table", s.admin, map[string]any{
 		"name": "clicks", "source": "web", "source_type": "bigquery", "bucket": "web", "source_table": "events", "is_public": true,
 	}).into(t, &struct{}{})
+	s.ask("POST", "/api/admin/register-table", s.admin, map[string]any{
+		"name": "people", "source": "web", "source_type": "bigquery", "bucket": "web", "source_table": "people", "is_public": true,
+		"options": map[string]any{"columns": []string{"id"}},
+	}).into(t, &struct{}{})
 	s.published("clicks", 1)
+	s.published("people", 1)
 	ann, _ := s.analyst("ann@example.com")
 	ask := func(token, sql, remote string, more ...any) answer {
 		body := map[string]any{"sql": sql, "register_bq": map[string]string{"e": remote}}
@@ -92,12 +98,14 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 		answer answer
 		want   string
 	}{
-		"not granted":    {ask(ann, join, secrets), "BQ 'e': bq_error: BigQuery cannot answer the query"},
-		"two statements": {ask(ann, join, events+"; DROP TABLE x"), "BQ 'e': query_error:"},
-		"max_bytes":      {ask(ann, join, events, "max_bytes", 1000), "Query: budget:"},
-		"writes":         {ask(ann, "DROP TABLE orders", events), "Query: query_error:"},
-		"catalog":        {ask(ann, join, "SELECT * FROM web.INFORMATION_SCHEMA.TABLES"), "BQ 'e': query_error:"},
-		"reserved":       {s.ask("POST", "/api/query/hybrid", ann, map[string]any{"sql": join, "register_bq": map[string]string{"main": events}}), "BQ 'main': query_error:"},
+		"not granted": {ask(ann, join, secrets), "BQ 'e': bq_error: BigQuery cannot answer the query"},
+		// Some of its columns are granted, which says nothing of the others (traps P1, P6).
+		"granted in part": {ask(ann, join, "SELECT * FROM `acme.web.people`"), "BQ 'e': bq_error: BigQuery cannot answer the query"},
+		"two statements":  {ask(ann, join, events+"; DROP TABLE x"), "BQ 'e': query_error:"},
+		"max_bytes":       {ask(ann, join, events, "max_bytes", 1000), "Query: budget:"},
+		"writes":          {ask(ann, "DROP TABLE orders", events), "Query: query_error:"},
+		"catalog":         {ask(ann, join, "SELECT * FROM web.INFORMATION_SCHEMA.TABLES"), "BQ 'e': query_error:"},
+		"reserved":        {s.ask("POST", "/api/query/hybrid", ann, map[string]any{"sql": join, "register_bq": map[string]string{"main": events}}), "BQ 'main': query_error:"},
 	} {
 		if c.answer.status != 400 || !strings.Contains(c.answer.body, c.want) {
 			t.Errorf("%s: %d %s", name, c.answer.status, c.answer.body)
