@@ -50,7 +50,7 @@ const (
 // the name before the target.
 func RequestRuleOf(method string) (RequestRule, bool) {
 	switch method {
-	case "registry.list", "registry.register", "token.check", "chat.link", "discover", "jira.status", "jira.task", "jira.set-aside", "jira.fields":
+	case "registry.list", "registry.register", "token.check", "chat.link", "discover", "test", "preview", "push-metadata", "jira.status", "jira.task", "jira.set-aside", "jira.fields":
 		return RequestServices, true
 	}
 	return "", false
