@@ -110,6 +110,36 @@ func TestTrap_B1_AStreamThatStallsIsResumedAndThenGivenUp(t *testing.T) {
 	}
 }
 
+func TestRowsThatCameAreNeverLeftOutInSilence(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t)
+	s.Put(ordersTable(6))
+	c := open(t, s)
+	s.Set(bigquerytest.Faults{EndedSchema: true})
+	r, err := c.Read(t.Context(), orders, bigquery.ReadOptions{})
+	seen, err := ids(t, r, err)
+	wantIDs(t, seen, err, 60)
+	s.Set(bigquerytest.Faults{EndedBatches: true})
+	r, err = c.Read(t.Context(), orders, bigquery.ReadOptions{})
+	if seen, err = ids(t, r, err); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("an end between the batches: %d rows of 60, and the error %v", len(seen), err)
+	}
+}
+
+func TestAResultThatSessionsDoNotFindComesByREST(t *testing.T) {
+	t.Parallel()
+	s := bigquerytest.New(t)
+	s.Put(ordersTable(3))
+	s.Set(bigquerytest.Faults{LostResults: true})
+	c := open(t, s)
+	r, err := c.Run(t.Context(), bigquery.Query{SQL: "SELECT * FROM " + orders.SQL()})
+	seen, err := ids(t, r, err)
+	wantIDs(t, seen, err, 30)
+	if s.Jobs() != 1 {
+		t.Errorf("%d jobs", s.Jobs())
+	}
+}
+
 func TestTrap_B5_AViewIsReadByAQueryJob(t *testing.T) {
 	t.Parallel()
 	s := bigquerytest.New(t)

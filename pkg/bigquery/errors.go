@@ -149,3 +149,7 @@ func denied(err error) bool {
 		return false
 	}
 }
+
+// notFound tells whether read sessions know nothing of a table. Of results that is no error: not all of them are
+// kept where sessions look.
+func notFound(err error) bool { return status.Code(err) == codes.NotFound }

@@ -62,7 +62,7 @@ func (c *Client) results(ctx context.Context, job *bigquery.Job) (*Result, error
 		return c.jobByREST(ctx, job)
 	}
 	r, err := c.stream(ctx, session{ref: ref, schema: md.Schema, rows: int64(md.NumRows)})
-	if err != nil && denied(err) {
+	if err != nil && (denied(err) || notFound(err)) { // the job is billed: its rows are not given up
 		c.metrics.byREST()
 		return c.jobByREST(ctx, job)
 	}

@@ -55,6 +55,11 @@ type Faults struct {
 	FailJobs string
 	// SlowJobs never end by themselves.
 	SlowJobs bool
+	// EndedSchema and EndedBatches put Arrow's mark of the end behind the schema, as bqemulator does, or behind
+	// each batch.
+	EndedSchema, EndedBatches bool
+	// LostResults have read sessions know nothing of the tables of results.
+	LostResults bool
 }
 
 // Server is the fake.
@@ -166,7 +171,7 @@ func (r *readServer) CreateReadSession(_ context.Context, q *storagepb.CreateRea
 	}
 	id := parts[1] + "." + parts[3] + "." + parts[5]
 	t, found := s.tables[id]
-	if !found {
+	if !found && !s.faults.LostResults {
 		t, found = s.results[id]
 	}
 	switch {
@@ -184,6 +189,9 @@ func (r *readServer) CreateReadSession(_ context.Context, q *storagepb.CreateRea
 	if err != nil {
 		return nil, err
 	}
+	if s.faults.EndedSchema {
+		header = append(header, endOfStream...)
+	}
 	session.Schema = &storagepb.ReadSession_ArrowSchema{ArrowSchema: &storagepb.ArrowSchema{SerializedSchema: header}}
 	count := min(max(int(q.GetMaxStreamCount()), 1), len(t.Batches))
 	for i := range count {
@@ -199,7 +207,7 @@ func (r *readServer) CreateReadSession(_ context.Context, q *storagepb.CreateRea
 func (r *readServer) ReadRows(q *storagepb.ReadRowsRequest, to storagepb.BigQueryRead_ReadRowsServer) error {
 	s := r.s
 	s.mu.Lock()
-	batches := s.streams[q.GetReadStream()]
+	batches, ended := s.streams[q.GetReadStream()], s.faults.EndedBatches
 	s.mu.Unlock()
 	at := int64(0)
 	for _, b := range batches {
@@ -210,6 +218,9 @@ func (r *readServer) ReadRows(q *storagepb.ReadRowsRequest, to storagepb.BigQuer
 		raw, err := encode(b.Schema(), b)
 		if err != nil {
 			return err
+		}
+		if ended {
+			raw = append(raw, endOfStream...)
 		}
 		if err := to.Send(&storagepb.ReadRowsResponse{RowCount: b.NumRows(), Rows: &storagepb.ReadRowsResponse_ArrowRecordBatch{ArrowRecordBatch: &storagepb.ArrowRecordBatch{SerializedRecordBatch: raw}}}); err != nil {
 			return err

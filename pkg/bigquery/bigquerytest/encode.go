@@ -26,6 +26,9 @@ func (m *messages) schema() []byte { return m.raw[:m.split()] }
 
 func (m *messages) batch() []byte { return m.raw[m.split():] }
 
+// endOfStream is how Arrow ends a stream of messages: the marker, and a head of no length.
+var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
+
 func emptyOf(schema *arrow.Schema) arrow.RecordBatch {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
