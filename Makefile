@@ -20,6 +20,8 @@ NATS_CLI       := v0.5.1
 PYTHON_DUCKDB  := 1.5.5
 SCHEMATHESIS   := 4.32.5
 AIOSMTPD       := 1.4.6
+BQEMULATOR     := 1.4.0
+NUMPY          := 2.4.6
 OIDC_PROVIDER  := 9.13.3
 VERSITYGW      := v1.8.0
 FAKE_GCS       := v1.56.1
@@ -106,6 +108,9 @@ tools-verify:
 	$(call pypi,duckdb,$(PYTHON_DUCKDB))
 	$(call pypi,schemathesis,$(SCHEMATHESIS))
 	$(call pypi,aiosmtpd,$(AIOSMTPD))
+	$(call pypi,bqemulator,$(BQEMULATOR))
+	$(call pypi,numpy,$(NUMPY))
+	$(call pypi,duckdb-extension-spatial,$(PYTHON_DUCKDB))
 	$(call npm,oidc-provider,$(OIDC_PROVIDER))
 	$(call npm,azurite,$(AZURITE))
 	$(call peer,versitygw,github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW))
