@@ -82,21 +82,29 @@ func (q *queue) cannot(what string) error {
 	return fault.New(fault.Invalid, "the connector %s of the source %s cannot %s", q.rt.cfg.Connector.Type, q.source.Name, what)
 }
 
-func (q *queue) test(ctx context.Context, _ *agnesv1.TestSourceRequest) (*agnesv1.TestSourceResponse, error) {
+// opened has a question answered by the source, which is open for it alone.
+func opened[Answer any](ctx context.Context, q *queue, answer func(Source) (Answer, error)) (Answer, error) {
 	src, err := q.rt.open(ctx, q.source)
 	if err != nil {
-		return nil, err
+		var none Answer
+		return none, err
 	}
 	defer func() { _ = src.Close() }()
-	if t, ok := src.(Tester); ok {
-		findings, err := t.Test(ctx)
-		return &agnesv1.TestSourceResponse{Findings: findings}, err
-	}
-	found, err := src.Discover(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &agnesv1.TestSourceResponse{Findings: []string{fmt.Sprintf("the source opens, and shows %d tables", len(found))}}, nil
+	return answer(src)
+}
+
+func (q *queue) test(ctx context.Context, _ *agnesv1.TestSourceRequest) (*agnesv1.TestSourceResponse, error) {
+	return opened(ctx, q, func(src Source) (*agnesv1.TestSourceResponse, error) {
+		if t, ok := src.(Tester); ok {
+			findings, err := t.Test(ctx)
+			return &agnesv1.TestSourceResponse{Findings: findings}, err
+		}
+		found, err := src.Discover(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &agnesv1.TestSourceResponse{Findings: []string{fmt.Sprintf("the source opens, and shows %d tables", len(found))}}, nil
+	})
 }
 
 func (q *queue) preview(ctx context.Context, r *agnesv1.PreviewTableRequest) (*agnesv1.PreviewTableResponse, error) {
@@ -104,24 +112,21 @@ func (q *queue) preview(ctx context.Context, r *agnesv1.PreviewTableRequest) (*a
 	if err != nil {
 		return nil, err
 	}
-	src, err := q.rt.open(ctx, q.source)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = src.Close() }()
-	p, ok := src.(Previewer)
-	if !ok {
-		return nil, q.cannot("show rows of a table before it is extracted")
-	}
 	rows := int(r.GetRows())
 	if rows <= 0 || rows > maxPreviewRows {
 		rows = maxPreviewRows
 	}
-	shown, err := p.Preview(ctx, spec, rows)
-	if err != nil {
-		return nil, err
-	}
-	return bounded(shown, rows), nil
+	return opened(ctx, q, func(src Source) (*agnesv1.PreviewTableResponse, error) {
+		p, ok := src.(Previewer)
+		if !ok {
+			return nil, q.cannot("show rows of a table before it is extracted")
+		}
+		shown, err := p.Preview(ctx, spec, rows)
+		if err != nil {
+			return nil, err
+		}
+		return bounded(shown, rows), nil
+	})
 }
 
 // bounded is a preview as it fits a message.
@@ -170,26 +175,23 @@ func (q *queue) push(ctx context.Context, r *agnesv1.PushMetadataRequest) (*agne
 	if err != nil {
 		return nil, err
 	}
-	src, err := q.rt.open(ctx, q.source)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = src.Close() }()
-	p, ok := src.(MetadataPusher)
-	if !ok {
-		return nil, q.cannot("write descriptions of columns to the source")
-	}
 	var notes []ColumnNote
 	for _, c := range r.GetColumns() {
 		notes = append(notes, ColumnNote{Name: c.GetName(), Type: c.GetType(), Description: c.GetDescription()})
 	}
-	done, err := p.PushMetadata(ctx, spec, notes, r.GetDryRun())
-	if err != nil {
-		return nil, err
-	}
-	answer := &agnesv1.PushMetadataResponse{Target: done.Target, Problems: done.Problems}
-	for _, n := range done.Pushed {
-		answer.Pushed = append(answer.Pushed, &agnesv1.PushedNote{Column: n.Column, Key: n.Key, Value: n.Value})
-	}
-	return answer, nil
+	return opened(ctx, q, func(src Source) (*agnesv1.PushMetadataResponse, error) {
+		p, ok := src.(MetadataPusher)
+		if !ok {
+			return nil, q.cannot("write descriptions of columns to the source")
+		}
+		done, err := p.PushMetadata(ctx, spec, notes, r.GetDryRun())
+		if err != nil {
+			return nil, err
+		}
+		answer := &agnesv1.PushMetadataResponse{Target: done.Target, Problems: done.Problems}
+		for _, n := range done.Pushed {
+			answer.Pushed = append(answer.Pushed, &agnesv1.PushedNote{Column: n.Column, Key: n.Key, Value: n.Value})
+		}
+		return answer, nil
+	})
 }

@@ -1,12 +1,11 @@
 package extract
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agnes-platform/agnes/pkg/telemetry"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
@@ -24,37 +23,16 @@ func newMetrics(registry prometheus.Registerer) (metrics, error) {
 	}
 	var m metrics
 	var err error
-	m.runs, err = shared(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.runs, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_extract_runs_total", Help: "Runs by source and result: ready, or the kind of the failure.",
-	}, []string{"source", "result"}))
-	if err != nil {
-		return m, err
-	}
-	m.seconds, err = shared(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	}, []string{"source", "result"}), err)
+	m.seconds, err = telemetry.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "agnes_extract_run_seconds", Help: "Duration of runs by source.", Buckets: prometheus.ExponentialBuckets(0.05, 4, 9),
-	}, []string{"source"}))
-	if err != nil {
-		return m, err
-	}
-	m.tables, err = shared(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	}, []string{"source"}), err)
+	m.tables, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_extract_tables_total", Help: "Tables of runs by source and outcome.",
-	}, []string{"source", "outcome"}))
+	}, []string{"source", "outcome"}), err)
 	return m, err
-}
-
-// shared registers a collector, or gives the one of another connector in this process.
-func shared[C prometheus.Collector](registry prometheus.Registerer, c C) (C, error) {
-	err := registry.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if other, ok := already.ExistingCollector.(C); ok {
-			return other, nil
-		}
-	}
-	if err != nil {
-		return c, fmt.Errorf("register the metrics of the extractor: %w", err)
-	}
-	return c, nil
 }
 
 // ran counts a run.

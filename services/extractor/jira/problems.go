@@ -2,13 +2,12 @@ package jira
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/agnes-platform/agnes/pkg/telemetry"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/rows"
 )
@@ -25,20 +24,11 @@ func newLeftOut(source string, registry prometheus.Registerer) (leftOut, error) 
 	if registry == nil {
 		return l, nil
 	}
-	l.values = prometheus.NewCounterVec(prometheus.CounterOpts{
+	var err error
+	l.values, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_values_left_out_total", Help: "Values of Jira that did not fit their column and are NULL, by source, table and column.",
-	}, []string{"source", "table", "column"})
-	err := registry.Register(l.values)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if other, ok := already.ExistingCollector.(*prometheus.CounterVec); ok {
-			l.values, err = other, nil
-		}
-	}
-	if err != nil {
-		return leftOut{}, fmt.Errorf("register the metrics of Jira's values: %w", err)
-	}
-	return l, nil
+	}, []string{"source", "table", "column"}), nil)
+	return l, err
 }
 
 // count counts the problems of an issue that is taken in.

@@ -1,18 +1,15 @@
-// Package outbound is what the clients of the APIs of sources share: what their errors may say, how long they
-// wait, and where they are measured.
+// Package outbound is what the clients of the APIs of sources share: what their errors may say, and how long they
+// wait.
 package outbound
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // scrubbed is an error whose text has no secret. Of what it hides only the end of the context shows.
@@ -76,23 +73,4 @@ func RetryAfter(h http.Header, now time.Time) (pause time.Duration, said bool) {
 func Backoff(n int, first, most time.Duration) time.Duration {
 	d := min(first<<min(n, 10), most)
 	return d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // a spread, not a secret
-}
-
-// Register registers a collector, or gives the one that another source in this process has registered. After
-// an error it does nothing, so that errors need one check.
-func Register[C prometheus.Collector](registry prometheus.Registerer, c C, before error) (C, error) {
-	if before != nil {
-		return c, before
-	}
-	err := registry.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if other, ok := already.ExistingCollector.(C); ok {
-			return other, nil
-		}
-	}
-	if err != nil {
-		return c, fmt.Errorf("register the metrics of a client: %w", err)
-	}
-	return c, nil
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/agnes-platform/agnes/services/extractor/internal/outbound"
+	"github.com/agnes-platform/agnes/pkg/telemetry"
 )
 
 // metrics of a client; the zero value measures nothing.
@@ -25,19 +25,19 @@ func newMetrics(registry prometheus.Registerer, source string) (metrics, error) 
 		return m, nil
 	}
 	var err error
-	m.requests, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.requests, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_requests_total", Help: "Calls to Jira by source, route and status; 0 where there was no answer.",
 	}, []string{"source", "route", "status"}), err)
-	m.seconds, err = outbound.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	m.seconds, err = telemetry.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "agnes_jira_request_seconds", Help: "Duration of calls to Jira by source and route.", Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 9),
 	}, []string{"source", "route"}), err)
-	m.retries, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.retries, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_retries_total", Help: "Calls to Jira that were tried again, by source and reason.",
 	}, []string{"source", "reason"}), err)
-	m.throttled, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.throttled, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_jira_throttled_total", Help: "Answers 429 of Jira by source and priority.",
 	}, []string{"source", "priority"}), err)
-	m.places, err = outbound.Register(registry, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	m.places, err = telemetry.Register(registry, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "agnes_jira_places", Help: "Calls to Jira that may be under way at once, by source and priority.",
 	}, []string{"source", "priority"}), err)
 	return m, err

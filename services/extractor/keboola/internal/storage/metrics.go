@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/agnes-platform/agnes/services/extractor/internal/outbound"
+	"github.com/agnes-platform/agnes/pkg/telemetry"
 )
 
 // metrics of a client; the zero value measures nothing.
@@ -24,16 +24,16 @@ func newMetrics(registry prometheus.Registerer, source string) (metrics, error) 
 		return m, nil
 	}
 	var err error
-	m.requests, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.requests, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_keboola_requests_total", Help: "Calls to Keboola by source, route and status; 0 where there was no answer.",
 	}, []string{"source", "route", "status"}), err)
-	m.seconds, err = outbound.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	m.seconds, err = telemetry.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "agnes_keboola_request_seconds", Help: "Duration of calls to Keboola by source and route.", Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 9),
 	}, []string{"source", "route"}), err)
-	m.retries, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.retries, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_keboola_retries_total", Help: "Calls to Keboola and reads of its files that were tried again, by source and status.",
 	}, []string{"source", "status"}), err)
-	m.bytes, err = outbound.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.bytes, err = telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "agnes_keboola_read_bytes_total", Help: "Bytes of exported files that were read, by source, as they travel.",
 	}, []string{"source"}), err)
 	return m, err
