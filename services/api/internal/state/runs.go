@@ -168,13 +168,15 @@ func fillRuns(ctx context.Context, q querier, list []Run, tables bool) error {
 			continue
 		}
 		_, err = collect(ctx, q, func(row *sql.Rows) (struct{}, error) {
-			id, source, t, err := scanRunTable(row)
+			var id, source string
+			var t RunTable
+			err := scanRunTable(row, &t, &id, &source)
 			if i, ok := sources[place{id, source}]; ok {
 				s := &list[at[id]].Sources[i]
 				s.Tables = append(s.Tables, t)
 			}
 			return struct{}{}, err
-		}, selectRunTables+in+" ORDER BY run_id, source, table_name", anys(chunk)...)
+		}, "SELECT t.run_id, t.source, "+runTableColumns+" FROM sync_run_tables t"+in+" ORDER BY run_id, source, table_name", anys(chunk)...)
 		if err != nil {
 			return err
 		}
@@ -182,8 +184,21 @@ func fillRuns(ctx context.Context, q querier, list []Run, tables bool) error {
 	return nil
 }
 
-const selectRunTables = `SELECT run_id, source, table_name, outcome, row_count, size_bytes, hash, duration_ms, rejected_rows, parts_written, parts_reused, error, error_kind, schema_changes
-	FROM sync_run_tables`
+// runTableColumns are those of sync_run_tables that scanRunTable reads.
+const runTableColumns = "t.table_name, t.outcome, t.row_count, t.size_bytes, t.hash, t.duration_ms, t.rejected_rows, t.parts_written, t.parts_reused, t.error, t.error_kind, t.schema_changes"
+
+// scanRunTable reads a row of the others' columns and, after them, runTableColumns.
+func scanRunTable(row *sql.Rows, t *RunTable, others ...any) error {
+	var ms int64
+	var changes string
+	err := row.Scan(append(others, &t.Table, &t.Outcome, number[int64]{&t.Rows}, number[int64]{&t.SizeBytes}, text{&t.Hash}, number[int64]{&ms},
+		number[int64]{&t.RejectedRows}, number[int]{&t.PartsWritten}, number[int]{&t.PartsReused}, text{&t.Error}, text{&t.ErrorKind}, text{&changes})...)
+	t.Duration = time.Duration(ms) * time.Millisecond
+	if err == nil && changes != "" {
+		err = json.Unmarshal([]byte(changes), &t.SchemaChanges)
+	}
+	return err
+}
 
 func scanRunSource(row *sql.Rows) (string, RunSource, error) {
 	var id, requested string
@@ -194,18 +209,6 @@ func scanRunSource(row *sql.Rows) (string, RunSource, error) {
 		err = json.Unmarshal([]byte(requested), &s.Requested)
 	}
 	return id, s, err
-}
-
-func scanRunTable(row *sql.Rows) (id, source string, t RunTable, err error) {
-	var ms int64
-	var changes string
-	err = row.Scan(&id, &source, &t.Table, &t.Outcome, number[int64]{&t.Rows}, number[int64]{&t.SizeBytes}, text{&t.Hash}, number[int64]{&ms},
-		number[int64]{&t.RejectedRows}, number[int]{&t.PartsWritten}, number[int]{&t.PartsReused}, text{&t.Error}, text{&t.ErrorKind}, text{&changes})
-	t.Duration = time.Duration(ms) * time.Millisecond
-	if err == nil && changes != "" {
-		err = json.Unmarshal([]byte(changes), &t.SchemaChanges)
-	}
-	return id, source, t, err
 }
 
 // Save writes runs down as they stand, in one transaction: their part in one source, or all parts
@@ -302,17 +305,9 @@ type TablePast struct {
 func (r *Runs) History(ctx context.Context, source, table string, limit int) ([]TablePast, error) {
 	return readAll(ctx, r.s, func(row *sql.Rows) (TablePast, error) {
 		var p TablePast
-		var ms int64
-		var changes string
-		err := row.Scan(&p.RunID, text{&p.Reason}, moment{&p.At}, &p.Table, &p.Outcome, number[int64]{&p.Rows}, number[int64]{&p.SizeBytes}, text{&p.Hash}, number[int64]{&ms},
-			number[int64]{&p.RejectedRows}, number[int]{&p.PartsWritten}, number[int]{&p.PartsReused}, text{&p.Error}, text{&p.ErrorKind}, text{&changes})
-		p.Duration = time.Duration(ms) * time.Millisecond
-		if err == nil && changes != "" {
-			err = json.Unmarshal([]byte(changes), &p.SchemaChanges)
-		}
+		err := scanRunTable(row, &p.RunTable, &p.RunID, text{&p.Reason}, moment{&p.At})
 		return p, err
-	}, `SELECT t.run_id, r.reason, coalesce(s.extracted_at, r.requested_at) AS happened, t.table_name, t.outcome, t.row_count, t.size_bytes, t.hash, t.duration_ms,
-		t.rejected_rows, t.parts_written, t.parts_reused, t.error, t.error_kind, t.schema_changes
+	}, `SELECT t.run_id, r.reason, coalesce(s.extracted_at, r.requested_at) AS happened, `+runTableColumns+`
 		FROM sync_run_tables t JOIN sync_runs r ON r.id = t.run_id JOIN sync_run_sources s ON s.run_id = t.run_id AND s.source = t.source
 		WHERE t.source = $1 AND t.table_name = $2 ORDER BY happened DESC, t.run_id LIMIT $3`, source, table, limit)
 }
