@@ -2,14 +2,12 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
-	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
 )
 
@@ -281,13 +279,11 @@ func (s *Server) asked(source string) ([]string, error) {
 }
 
 func (s *Server) discoverOne(ctx context.Context, source string) ([]DiscoveredTable, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.limits.DiscoverWait)
-	defer cancel()
-	found, err := s.bus.Discover(ctx, source)
-	if errors.Is(err, event.ErrNobody) || err != nil && ctx.Err() != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "no extractor answers for source %q: start agnes-extractor-%s (agnes runs it by itself). %s",
-			source, s.sourceType(source), fault.Message(err))
-	}
+	var found []DiscoveredTable
+	err := s.askSource(ctx, source, func(ctx context.Context) (err error) {
+		found, err = s.bus.Discover(ctx, source)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,8 @@ func (s *Server) askSource(ctx context.Context, source string, ask func(context.
 	defer cancel()
 	err := ask(asking)
 	if errors.Is(err, event.ErrNobody) || err != nil && asking.Err() != nil && ctx.Err() == nil {
-		return fault.Wrap(err, fault.Unavailable, "no extractor answers for source %q: start agnes-extractor-%s (agnes runs it by itself)", source, s.sourceType(source))
+		return fault.Wrap(err, fault.Unavailable, "no extractor answers for source %q: start agnes-extractor-%s (agnes runs it by itself). %s",
+			source, s.sourceType(source), fault.Message(err))
 	}
 	if fault.Is(err, fault.Unauthenticated) { // of the source, not of the caller
 		return fault.Wrap(err, fault.Invalid, "%s", fault.Message(err))
