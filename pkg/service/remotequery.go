@@ -32,6 +32,8 @@ type RemoteQuery struct {
 	// PricePerTiB in US dollars is for showing what a query costs; 6.25. 0 in the file means the default, and
 	// a negative one that nothing is charged.
 	PricePerTiB float64 `yaml:"price_per_tib"`
+	// What follows is read, and nothing uses it yet.
+
 	// MaxPushdownKeys is how many distinct keys of a local table may be sent along with a registered query;
 	// 10,000. -1 sends none: this one is a feature, and not a bound that could be left off.
 	MaxPushdownKeys int64 `yaml:"max_pushdown_keys"`

@@ -121,7 +121,7 @@ func (h *hybrids) Plan(ctx context.Context, q httpapi.HybridQuestion) (httpapi.H
 	if err != nil {
 		return httpapi.HybridPlan{}, err
 	}
-	return httpapi.HybridPlan{Parts: partsOf(plan), Fetch: func(ctx context.Context) (httpapi.HybridFetched, func(), error) {
+	return httpapi.HybridPlan{Parts: partsOf(plan), MaxRows: int(h.limits.MaxResultRows), Fetch: func(ctx context.Context) (httpapi.HybridFetched, func(), error) {
 		fetched, err := h.engine.Fetch(ctx, client, plan)
 		if err != nil {
 			return httpapi.HybridFetched{}, nil, err

@@ -53,7 +53,7 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 	t.Setenv(bigquery.EnvEmulator, fake.Endpoint)
 	t.Setenv(bigquery.EnvStorageEmulator, fake.StorageEndpoint)
 	s := newServer(t, func(c *api.Config) {
-		text := instanceYAML + "  - {name: web, type: bigquery, project: acme}\nremote_query: {max_bytes_per_user_day: 50000000}\n"
+		text := instanceYAML + "  - {name: web, type: bigquery, project: acme}\nremote_query: {max_bytes_per_user_day: 50000000, max_result_rows: 4}\n"
 		if err := os.WriteFile(filepath.Join(c.ConfigDir, service.InstanceFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -92,6 +92,11 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 	}
 	if csv := s.ask("POST", "/api/query/hybrid", s.admin, map[string]any{"sql": join, "register_bq": map[string]string{"e": secrets}}, "Accept: text/csv"); csv.body != "id\r\n3\r\n4\r\n" {
 		t.Errorf("CSV for an administrator: %d %q", csv.status, csv.body)
+	}
+	got = hybridAnswer{}
+	ask(s.admin, "SELECT * FROM e", events).into(t, &got)
+	if got.RowCount != 4 || !got.Truncated {
+		t.Errorf("max_result_rows: %+v", got)
 	}
 	jobs := fake.Jobs()
 	for name, c := range map[string]struct {

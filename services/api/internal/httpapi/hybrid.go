@@ -25,6 +25,8 @@ type Hybrid interface {
 // HybridPlan is what registered queries would cost, and how to run them.
 type HybridPlan struct {
 	Parts []HybridPart
+	// MaxRows bounds the answer beside the limit that was asked for; zero or less does not.
+	MaxRows int
 	// Fetch runs them, and gives them as views; forget removes what was fetched.
 	Fetch func(ctx context.Context) (f HybridFetched, forget func(), err error)
 }
@@ -193,6 +195,9 @@ func (s *Server) runHybrid(w http.ResponseWriter, r *http.Request, plan HybridPl
 	}
 	noteParam(r.Context(), "billed", billed)
 	q.Fetched = &fetched
+	if plan.MaxRows > 0 {
+		q.Limit = min(q.Limit, plan.MaxRows)
+	}
 	s.stream(w, r, q)
 }
 
