@@ -5,8 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/agnes-platform/agnes/pkg/telemetry"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/telemetry"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 

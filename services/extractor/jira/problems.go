@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
-	"github.com/agnes-platform/agnes/pkg/telemetry"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/telemetry"
 	"github.com/agnes-platform/agnes/services/extractor/jira/internal/rows"
 )
 
