@@ -75,7 +75,7 @@ func (h *hybrids) warehouse(ctx context.Context) (*bigquery.Client, error) {
 	}
 	cfg, _, err := bigquery.ConfigOf(options)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "BigQuery is not configured here: %s", fault.Message(err))
+		return nil, fault.Wrap(err, fault.Invalid, "BigQuery is not configured here: add a source of the type bigquery, or set BIGQUERY_PROJECT (%s)", fault.Message(err))
 	}
 	of := fmt.Sprint(options, cfg.Project)
 	h.mu.Lock()

@@ -126,7 +126,7 @@ func (s *Server) describeHybrid(o *huma.Operation) {
 	}
 }
 
-var errNoWarehouse = fault.New(fault.Unavailable, "BigQuery is not configured here: add a source of the type bigquery, or set BIGQUERY_PROJECT")
+var errNoWarehouse = fault.New(fault.Invalid, "BigQuery is not configured here: add a source of the type bigquery, or set BIGQUERY_PROJECT")
 
 func (s *Server) hybrid(ctx context.Context, in *hybridQuestion) (*streamed, error) {
 	mediaType := negotiate(in.Accept)
