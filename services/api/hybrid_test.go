@@ -141,7 +141,7 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 // Waiting does not mend a server that has no BigQuery: nobody is told to try again.
 func TestHybridQueryWithoutBigQuerySaysWhatToConfigure(t *testing.T) {
 	t.Setenv("BIGQUERY_PROJECT", "")
-	s := newServer(t, nil)
+	s := newServer(t)
 	got := s.ask("POST", "/api/query/hybrid", s.admin, map[string]any{"sql": "SELECT * FROM e", "register_bq": map[string]string{"e": "SELECT 1 AS x"}})
 	if got.status != 400 || !strings.Contains(got.body, "add a source of the type bigquery") {
 		t.Errorf("%d %s", got.status, got.body)
