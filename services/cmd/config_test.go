@@ -25,7 +25,7 @@ var notServices = []string{"agnes", "da"}
 var secretsOf = map[string][]string{
 	"SEED_ADMIN_PASSWORD": {"api"}, "JWT_SECRET_KEY": {"api"},
 	"JIRA_WEBHOOK_SECRET": {"jira-webhook", "extractor-jira"}, "JIRA_API_TOKEN": {"extractor-jira"}, "JIRA_SLA_API_TOKEN": {"extractor-jira"},
-	"KEBOOLA_STORAGE_TOKEN": {"extractor-keboola"},
+	"KEBOOLA_STORAGE_TOKEN": {"extractor-keboola"}, "GOOGLE_APPLICATION_CREDENTIALS": {"api", "extractor-bigquery"},
 }
 
 func loadCompose(t *testing.T, env map[string]string) *types.Project {
@@ -95,6 +95,7 @@ func TestComposeRunsEveryServiceConfined(t *testing.T) {
 	env["JWT_SECRET_KEY"] = "0123456789abcdef0123456789abcdef"
 	env["JIRA_WEBHOOK_SECRET"], env["JIRA_API_TOKEN"], env["JIRA_SLA_API_TOKEN"] = "of webhooks", "of Jira", "of Jira's SLA"
 	env["KEBOOLA_STORAGE_TOKEN"] = "of Keboola"
+	env["GOOGLE_APPLICATION_CREDENTIALS"] = "/config/key.json"
 	project := loadCompose(t, env)
 
 	var binaries, built []string
