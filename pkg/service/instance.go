@@ -50,13 +50,6 @@ type Source struct {
 	Options map[string]any
 }
 
-// AllowLists bounds remote attachments. An empty list allows nothing.
-type AllowLists struct {
-	Extensions []string `yaml:"extensions"`
-	Hosts      []string `yaml:"hosts"`
-	TokenEnvs  []string `yaml:"token_envs"`
-}
-
 // Source finds a source by name.
 func (i *Instance) Source(name string) (Source, bool) {
 	for _, s := range i.Sources {

@@ -97,7 +97,7 @@ func (d *draft) add(ctx context.Context, t extract.VersionTable) error {
 
 // addRemote lists a table that stays where it is, if its attachment is allowed.
 func (d *draft) addRemote(t catalog.Table) {
-	alias, ok := remoteAlias(t.RemoteSQL)
+	alias, _, ok := catalog.RemotePath(t.RemoteSQL)
 	reason := d.refused[alias]
 	switch {
 	case !ok:
