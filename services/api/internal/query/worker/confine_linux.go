@@ -1,29 +1,20 @@
 package worker
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
-	"strings"
-	"unsafe"
 
-	"github.com/elastic/go-seccomp-bpf"
 	"github.com/landlock-lsm/go-landlock/landlock"
-	llsyscall "github.com/landlock-lsm/go-landlock/landlock/syscall"
-	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/psx"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/api/internal/query/confine"
 )
 
-// confine gives up what a worker does not need. Each layer stands by itself: where the kernel, or the
+// giveUp gives up what a worker does not need. Each layer stands by itself: where the kernel, or the
 // container around us, does not offer one, the others still hold, and the report tells.
-func confine(s setup) Report {
+func giveUp(s setup) Report {
 	r := Report{Network: s.Isolated}
 	note := func(what string, err error) bool {
 		if err != nil {
@@ -31,11 +22,11 @@ func confine(s setup) Report {
 		}
 		return err == nil
 	}
-	note("descriptors", closeStrangers())
-	r.Rlimit = note("rlimit", limitMemory(s.DataBytes))
+	note("descriptors", confine.CloseStrangers(connection))
+	r.Rlimit = note("rlimit", confine.LimitMemory(s.DataBytes))
 	r.Landlock = note("landlock", restrict(landlock.RODirs(slices.Concat(reachable(catalog.ExtractsDir(s.DataDir)), reachable(catalog.DerivedDir(s.DataDir)), []string{FetchedDir(s.DataDir)})...).IgnoreIfMissing(), s))
-	r.Capabilities = note("capabilities", dropCapabilities())
-	r.Seccomp = note("seccomp", filterCalls())
+	r.Capabilities = note("capabilities", confine.DropCapabilities())
+	r.Seccomp = note("seccomp", confine.FilterCalls(confine.NoNetwork))
 	if !s.Isolated {
 		r.Notes = append(r.Notes, "network: the kernel gave no network of its own")
 	}
@@ -76,7 +67,7 @@ func reachable(root string) []string {
 
 // narrow leaves the worker the folders of the scope's tables, where Landlock is at work.
 func narrow(s setup, views []lake.View) error {
-	if !landlocked() {
+	if !confine.Landlocked() {
 		return nil
 	}
 	folders, files := placesOf(s.DataDir, views)
@@ -84,88 +75,14 @@ func narrow(s setup, views []lake.View) error {
 	if err := restrict(rules, s); err != nil {
 		return err
 	}
-	if seccomp.Supported() {
-		return filterLast()
-	}
-	return nil
+	return confine.FilterLast()
 }
 
-// landlocked tells whether the kernel has Landlock.
-func landlocked() bool {
-	abi, err := llsyscall.LandlockGetABIVersion()
-	return err == nil && abi > 0
-}
-
-// restrict lets every thread open what readable names and the scratch, and no address. A second call
-// narrows the first.
+// restrict lets the worker open what readable names and the scratch, and no address.
 func restrict(readable landlock.Rule, s setup) error {
-	if !landlocked() {
-		return errors.New("the kernel does not offer it")
-	}
-	rules := []landlock.Rule{
-		readable,
-		// Where a second call finds the threads.
-		landlock.RODirs(filepath.Join("/proc", strconv.Itoa(os.Getpid()), "task")).IgnoreIfMissing(),
-		// DuckDB asks how much memory there is whenever it opens, and ends the process where it may not.
-		landlock.ROFiles(filepath.Join("/proc", strconv.Itoa(os.Getpid()), "cgroup"), "/proc/meminfo").IgnoreIfMissing(),
-		landlock.RODirs("/sys/fs/cgroup").IgnoreIfMissing(),
-	}
+	rules := []landlock.Rule{readable}
 	if s.Scratch != "" {
 		rules = append(rules, landlock.RWDirs(s.Scratch))
 	}
-	if err := landlock.V8.BestEffort().Restrict(rules...); err != nil {
-		return fmt.Errorf("restrict: %w", err)
-	}
-	return nil
-}
-
-// closeStrangers closes descriptors that a library of the service may have left open for its children.
-func closeStrangers() error {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		n, err := strconv.Atoi(e.Name())
-		if err != nil || n <= connection {
-			continue
-		}
-		target, err := os.Readlink("/proc/self/fd/" + e.Name())
-		if err != nil || strings.HasPrefix(target, "anon_inode:") {
-			continue // closed since, or the runtime's own
-		}
-		_ = unix.Close(n)
-	}
-	return nil
-}
-
-// limitMemory sets the hard end of memory, and makes the worker the first to go where the machine's
-// memory ends.
-func limitMemory(bytes int64) error {
-	err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	if bytes > 0 {
-		n := uint64(bytes)
-		err = errors.Join(err, unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: n, Max: n}))
-	}
-	return errors.Join(err, os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0))
-}
-
-// dropCapabilities takes all from every thread but the one to read files whatever their mode, for
-// parts may belong to another user; Landlock bounds what that opens.
-func dropCapabilities() error {
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var now, next [2]unix.CapUserData
-	if err := unix.Capget(&head, &now[0]); err != nil {
-		return err
-	}
-	const keep = uint32(1) << unix.CAP_DAC_READ_SEARCH
-	next[0].Effective, next[0].Permitted = now[0].Effective&keep, now[0].Permitted&keep
-	head.Pid = 0
-	_, _, failed := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&next[0])), 0)
-	runtime.KeepAlive(&head)
-	runtime.KeepAlive(&next)
-	if failed != 0 {
-		return failed
-	}
-	return nil
+	return confine.Restrict(rules...)
 }

@@ -4,8 +4,8 @@ package worker
 
 import "github.com/agnes-platform/agnes/pkg/lake"
 
-// confine locks nothing here: only Linux has what it takes.
-func confine(setup) Report {
+// giveUp locks nothing here: only Linux has what it takes.
+func giveUp(setup) Report {
 	return Report{Notes: []string{"this system has none of the layers that hold queries on Linux"}}
 }
 

@@ -1,7 +1,7 @@
 // Package worker is a process that answers one statement at a time, so that a statement can be ended
 // whatever it does, by killing the process, and harms nobody else. Main is what the process runs;
 // Process is the other end, in the service that starts it. Before it is given anything of a user, the
-// process gives up whatever it does not need: see confine.
+// process gives up whatever it does not need: see giveUp.
 package worker
 
 import (
@@ -94,7 +94,7 @@ func (s *server) begin() error {
 	if err := lake.CheckRead("SELECT 1"); err != nil {
 		return err
 	}
-	report := confine(s.setup)
+	report := giveUp(s.setup)
 	// Opening DuckDB takes longer than all else that the first statement waits for.
 	s.runner = answer.New(s.setup.Answer)
 	if err := s.runner.Warm(context.Background()); err != nil {

@@ -1,4 +1,4 @@
-package worker
+package confine
 
 import (
 	"os"
@@ -9,11 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// networkCalls are those of whoever reaches an address.
+var networkCalls = []string{"socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmmsg"}
+
+// clientCalls are what a client of the network does not ask for.
+var clientCalls = []string{"listen", "accept", "accept4"}
+
+// Network is what a process may do there.
+type Network int
+
+// Networks.
+const (
+	NoNetwork  Network = iota // no sockets
+	ClientOnly                // others are called, and call nobody here
+)
+
 // refusedCalls are what neither DuckDB nor Go asks of the kernel to answer a statement, and what
-// somebody would who took the process over: sockets, programs, other processes, mounts, namespaces,
+// somebody would who took the process over: programs, other processes, mounts, namespaces,
 // and doors into the kernel that have been found open before.
 var refusedCalls = []string{
-	"socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmmsg",
 	"execve", "execveat", "fork", "vfork", "kill", "rt_sigqueueinfo", "rt_tgsigqueueinfo",
 	"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_open", "pidfd_send_signal", "pidfd_getfd",
 	"mount", "umount2", "pivot_root", "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr", "swapon", "swapoff",
@@ -23,8 +37,8 @@ var refusedCalls = []string{
 	"settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "sethostname", "setdomainname", "syslog", "vhangup", "mknod", "mknodat",
 }
 
-// filterCalls has the kernel refuse calls to every thread, with EPERM.
-func filterCalls() error {
+// FilterCalls has the kernel refuse calls to every thread, with EPERM.
+func FilterCalls(network Network) error {
 	machine, err := arch.GetInfo("")
 	if err != nil {
 		return err
@@ -33,7 +47,11 @@ func filterCalls() error {
 		_, ok := machine.SyscallNames[name]
 		return ok
 	}
-	refused := slices.DeleteFunc(slices.Clone(refusedCalls), func(name string) bool { return !known(name) })
+	sockets := networkCalls
+	if network == ClientOnly {
+		sockets = clientCalls
+	}
+	refused := slices.DeleteFunc(slices.Concat(refusedCalls, sockets), func(name string) bool { return !known(name) })
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{
 		{Names: refused, Action: seccomp.ActionErrno, NamesWithCondtions: []seccomp.NameWithConditions{
 			// Threads are made, processes are not.
@@ -49,9 +67,12 @@ func filterCalls() error {
 	return seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: policy})
 }
 
-// filterLast refuses what only narrow needed: it signals every thread by tkill, which could reach other
-// processes too.
-func filterLast() error {
+// FilterLast refuses what only a second Restrict needed: it signals every thread by tkill, which could reach
+// other processes too.
+func FilterLast() error {
+	if !seccomp.Supported() {
+		return nil
+	}
 	return seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: seccomp.Policy{
 		DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{{Names: []string{"tkill"}, Action: seccomp.ActionErrno}},
 	}})
