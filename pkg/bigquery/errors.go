@@ -153,3 +153,6 @@ func denied(err error) bool {
 // notFound tells whether read sessions know nothing of a table. Of results that is no error: not all of them are
 // kept where sessions look.
 func notFound(err error) bool { return status.Code(err) == codes.NotFound }
+
+// refused tells whether a read session was not made because of what was asked for.
+func refused(err error) bool { return status.Code(err) == codes.InvalidArgument }

@@ -76,8 +76,8 @@ func (c *Client) results(ctx context.Context, job *bigquery.Job) (*Result, error
 type ReadOptions struct {
 	// Columns that are read; all where there are none.
 	Columns []string
-	// Filter is a condition of GoogleSQL over columns of the table, as of WHERE: the Storage Read API takes
-	// simple ones only, and refuses the others.
+	// Filter is a condition of GoogleSQL over columns of the table, as of WHERE: where the Storage Read API does not
+	// take it, for it takes simple ones only, a query job answers.
 	Filter string
 	// Limit of rows; zero means all.
 	Limit int64
@@ -102,7 +102,7 @@ func (c *Client) Read(ctx context.Context, ref TableRef, o ReadOptions) (*Result
 // ReadTable is Read of a table that was asked for by Table.
 func (c *Client) ReadTable(ctx context.Context, t Table, o ReadOptions) (*Result, error) {
 	if !t.Readable() {
-		return c.Run(ctx, o.query(t))
+		return c.Run(ctx, o.Query(t))
 	}
 	schema, err := selected(t, o.Columns)
 	if err != nil {
@@ -117,19 +117,22 @@ func (c *Client) ReadTable(ctx context.Context, t Table, o ReadOptions) (*Result
 		if err == nil {
 			return r, nil
 		}
+		if o.Filter != "" && refused(err) {
+			return c.Run(ctx, o.Query(t)) // a condition that streams do not know, and queries do
+		}
 		if !denied(err) {
 			return nil, c.fail(ctx, err, "read "+t.Ref.String())
 		}
 		c.metrics.byREST()
 	}
 	if o.Filter != "" {
-		return c.Run(ctx, o.query(t))
+		return c.Run(ctx, o.Query(t))
 	}
 	return c.tableByREST(ctx, t, schema, o.Limit)
 }
 
-// query is a SELECT of the table.
-func (o ReadOptions) query(t Table) Query {
+// Query is the query that answers what the options ask of the table.
+func (o ReadOptions) Query(t Table) Query {
 	list := "*"
 	if len(o.Columns) > 0 {
 		list = ""
@@ -137,7 +140,7 @@ func (o ReadOptions) query(t Table) Query {
 			if i > 0 {
 				list += ", "
 			}
-			list += quote(c)
+			list += QuoteName(c)
 		}
 	}
 	sql := "SELECT " + list + " FROM " + t.Ref.SQL()
@@ -148,18 +151,6 @@ func (o ReadOptions) query(t Table) Query {
 		sql += fmt.Sprintf(" LIMIT %d", o.Limit)
 	}
 	return Query{SQL: sql, MaxBytesBilled: o.MaxBytesBilled, Labels: o.Labels, Location: t.Location}
-}
-
-// quote quotes a name for GoogleSQL, in which a backslash escapes.
-func quote(name string) string {
-	out := []rune{'`'}
-	for _, r := range name {
-		if r == '`' || r == '\\' {
-			out = append(out, '\\')
-		}
-		out = append(out, r)
-	}
-	return string(append(out, '`'))
 }
 
 // selected are the fields of the columns that are read, in the table's own order, which streams have.
