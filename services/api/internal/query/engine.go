@@ -57,6 +57,9 @@ type Config struct {
 	MaxBytes int64
 }
 
+// fetching is how many statements fetch remote tables at once, of all users and of one.
+const fetching, fetchingPerUser = 8, 3
+
 func (c Config) withDefaults() Config {
 	set := func(n *int, standard int) {
 		if *n <= 0 {
@@ -100,6 +103,7 @@ func (c Config) share() int64 { return c.MemoryBytes / int64(c.Running+stallsOf(
 type Engine struct {
 	cfg     Config
 	queue   *queue
+	fetches *queue // of remote tables
 	scratch *lake.Scratch
 	scopes  scopes
 	local   *answer.Runner // where queries run in this process, or
@@ -109,7 +113,7 @@ type Engine struct {
 // New returns an engine. Where queries run in processes, it returns when the first of them is ready.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
-	e := &Engine{cfg: cfg, queue: newQueue(cfg.Running, cfg.PerUser, cfg.Waiting)}
+	e := &Engine{cfg: cfg, queue: newQueue(cfg.Running, cfg.PerUser, cfg.Waiting), fetches: newQueue(fetching, fetchingPerUser, cfg.Waiting)}
 	var err error
 	if cfg.TempRoot != "" {
 		if e.scratch, err = lake.NewScratch(cfg.TempRoot, "query"); err != nil {
@@ -201,6 +205,8 @@ type Request struct {
 	MediaType string
 	// Limit is the most rows that are answered; zero or less means all.
 	Limit int
+	// Remote fetches what the statement needs of remote tables; nil where there are none to be asked.
+	Remote Remote
 }
 
 // Summary tells what was sent.
@@ -246,24 +252,35 @@ type running struct {
 
 func (r *running) do(ctx context.Context) error {
 	r.summary.Tables = r.req.Scope.Tables(r.req.SQL)
+	if at := r.req.Scope.Remote(r.req.SQL); len(at) > 0 && r.req.Remote != nil {
+		return r.remote(ctx, at)
+	}
+	return r.answer(ctx, r.req.Scope)
+}
+
+// answer runs the statement over the scope and delivers what it gives.
+func (r *running) answer(ctx context.Context, scope *Scope) error {
+	defer r.settle()
+	job := answer.Job{SQL: r.req.SQL, MediaType: r.req.MediaType, Rows: int64(r.req.Limit), Bytes: r.engine.cfg.MaxBytes}
+	done, err := r.admitted(ctx, scope, job, func(piece []byte) error { return r.deliver(ctx, piece) })
+	r.summary.Rows, r.summary.Truncated = done.Rows, done.Truncated
+	return err
+}
+
+// admitted waits for its turn and runs a job.
+func (r *running) admitted(ctx context.Context, scope *Scope, job answer.Job, write func([]byte) error) (answer.Summary, error) {
 	begin := time.Now()
 	var err error
 	r.ticket, err = r.engine.queue.enter(ctx, r.req.User)
 	if err != nil {
-		return err
+		return answer.Summary{}, err
 	}
 	defer r.ticket.leave()
-	r.summary.Waited = time.Since(begin)
-	defer r.settle()
-	job := answer.Job{SQL: r.req.SQL, MediaType: r.req.MediaType, Rows: int64(r.req.Limit), Bytes: r.engine.cfg.MaxBytes}
-	var done answer.Summary
+	r.summary.Waited += time.Since(begin)
 	if r.engine.local != nil {
-		done, err = r.engine.local.Run(ctx, r.req.Scope, job, func(piece []byte) error { return r.deliver(ctx, piece) })
-	} else {
-		done, err = r.engine.pool.run(ctx, r.req.Scope, job, func(piece []byte) error { return r.deliver(ctx, piece) })
+		return r.engine.local.Run(ctx, scope, job, write)
 	}
-	r.summary.Rows, r.summary.Truncated = done.Rows, done.Truncated
-	return err
+	return r.engine.pool.run(ctx, scope, job, write)
 }
 
 // errClient tells that the one who asked could not be written to.

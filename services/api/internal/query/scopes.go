@@ -81,7 +81,7 @@ func (s *scopes) find(key string) *Scope {
 func contentOf(views []lake.View) string {
 	h := sha256.New()
 	for _, v := range views {
-		_, _ = fmt.Fprintf(h, "%q %q %q %q %q\n", v.Schema, v.Name, v.Aliases, v.Files, v.Problem)
+		_, _ = fmt.Fprintf(h, "%q %q %q %q %q %t %q\n", v.Schema, v.Name, v.Aliases, v.Files, v.Problem, v.Remote, v.Fetched)
 		for _, c := range v.Columns {
 			_, _ = fmt.Fprintf(h, "\t%q %q\n", c.Name, c.Type)
 		}

@@ -111,6 +111,8 @@ type Job struct {
 	Rows int64
 	// Bytes end an answer with the batch that exceeds them.
 	Bytes int64
+	// Plan asks what the statement needs of remote tables, in place of its answer: Needs, as JSON.
+	Plan bool
 }
 
 // Summary tells what was written.
@@ -124,6 +126,9 @@ type Summary struct {
 // error of it ends the job and is returned as it is. Errors are faults with a sentence for the user,
 // or a lake.Error. After an error what was written is not whole.
 func (r *Runner) Run(ctx context.Context, scope *Scope, job Job, write func([]byte) error) (Summary, error) {
+	if job.Plan {
+		return Summary{}, r.plan(ctx, scope, job, write)
+	}
 	format, ok := formats[job.MediaType]
 	if !ok {
 		return Summary{}, fault.New(fault.Invalid, "a query is not answered as %q", job.MediaType)

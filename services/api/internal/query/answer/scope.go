@@ -46,7 +46,10 @@ func NewScope(fingerprint string, views []lake.View) *Scope {
 func ViewOf(dataDir, source string, t catalog.Table, aliases []string) lake.View {
 	v := lake.View{Schema: source, Name: t.Name, Aliases: aliases, Columns: t.Columns}
 	if t.QueryMode == catalog.ModeRemote {
-		v.Problem = "the table " + catalog.TableID(source, t.Name) + " stays where it lives and cannot be queried here"
+		v.Remote = true
+		if len(t.Columns) == 0 {
+			v.Problem = "the columns of the table " + catalog.TableID(source, t.Name) + " are not known: its source has to run again"
+		}
 		return v
 	}
 	v.Files = make([]string, len(t.Parts))
@@ -65,6 +68,8 @@ type selection struct {
 	bound    []int // sorted
 	deferred bool
 	forms    lake.Forms
+	// plan shows stand-ins in the place of remote tables: statements are planned over them.
+	plan bool
 }
 
 // everything binds every view.
@@ -110,14 +115,24 @@ func (s *Scope) show(chosen selection) []lake.View {
 
 // key is equal for equal selections of one scope.
 func (s *Scope) key(chosen selection) string {
-	if len(chosen.bound) == len(s.views) && chosen.forms == lake.AllForms {
+	if len(chosen.bound) == len(s.views) && chosen.forms == lake.AllForms && !chosen.plan {
 		return s.Fingerprint // all are bound: nothing is left to defer
 	}
 	h := sha256.New()
 	for _, at := range chosen.bound {
 		_, _ = fmt.Fprintln(h, at)
 	}
-	return fmt.Sprintf("%s %v %d %x", s.Fingerprint, chosen.deferred, chosen.forms, h.Sum(nil))
+	return fmt.Sprintf("%s %v %d %v %x", s.Fingerprint, chosen.deferred, chosen.forms, chosen.plan, h.Sum(nil))
+}
+
+// Remote are the places in Views of the remote tables that a statement mentions and that hold no rows here.
+func (s *Scope) Remote(sql string) (at []int) {
+	for _, i := range s.selects(sql).bound {
+		if v := s.views[i]; v.Remote && v.Problem == "" && len(v.Files) == 0 {
+			at = append(at, i)
+		}
+	}
+	return at
 }
 
 // Tables are the qualified names of those that a statement mentions.

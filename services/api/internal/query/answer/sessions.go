@@ -41,12 +41,10 @@ func newSessions(cfg Config) *sessions {
 func (s *sessions) take(ctx context.Context, scope *Scope, chosen selection) (session *lake.Session, done func(error), err error) {
 	key := scope.key(chosen)
 	s.mu.Lock()
-	entry := s.open[scope.Fingerprint] // with everything
-	if entry == nil {
-		entry = s.open[key]
-	} else {
-		key = scope.Fingerprint
+	if !chosen.plan && s.open[scope.Fingerprint] != nil {
+		key = scope.Fingerprint // with everything
 	}
+	entry := s.open[key]
 	first := entry == nil
 	if first {
 		entry = &shared{ready: make(chan struct{})}
@@ -60,7 +58,7 @@ func (s *sessions) take(ctx context.Context, scope *Scope, chosen selection) (se
 	s.mu.Unlock()
 	done = func(failed error) { s.giveBack(key, entry, failed) }
 	if first {
-		s.start(entry, scope.show(chosen), number)
+		s.start(entry, scope.show(chosen), chosen.plan, number)
 	}
 	select {
 	case <-entry.ready:
@@ -109,11 +107,13 @@ func (s *sessions) options(number int) lake.SessionOptions {
 }
 
 // start opens the session. It goes on when the one who asked first gives up, for others wait too.
-func (s *sessions) start(entry *shared, views []lake.View, number int) {
-	s.mu.Lock()
-	blank := s.blank
-	s.blank = nil
-	s.mu.Unlock()
+func (s *sessions) start(entry *shared, views []lake.View, plan bool, number int) {
+	var blank *lake.Session
+	if !plan {
+		s.mu.Lock()
+		blank, s.blank = s.blank, nil
+		s.mu.Unlock()
+	}
 	go func() {
 		defer close(entry.ready)
 		if blank != nil {
@@ -123,7 +123,7 @@ func (s *sessions) start(entry *shared, views []lake.View, number int) {
 			return
 		}
 		o := s.options(number)
-		o.Views = views
+		o.Views, o.Plan = views, plan
 		entry.session, entry.err = lake.OpenSession(context.Background(), o)
 	}()
 }

@@ -29,13 +29,13 @@ func Place(dataDir string, views []lake.View) string {
 func FetchedDir(dataDir string) string { return filepath.Join(dataDir, "tmp", "fetched") }
 
 // placesOf are the folders in which a table has all of its parts to itself, which is how connectors and
-// the orchestrator write them, and parts that stand anywhere else.
+// the orchestrator write them, those of what was fetched for one place, and parts that stand anywhere else.
 func placesOf(dataDir string, views []lake.View) (folders, files []string) {
 	seen := make(map[string]bool)
 	for _, v := range views {
 		for _, f := range v.Files {
 			folder := filepath.Dir(f)
-			if !ofOneTable(dataDir, folder) {
+			if !ofOnePlace(dataDir, folder) {
 				files = append(files, f)
 			} else if !seen[folder] {
 				seen[folder] = true
@@ -46,15 +46,15 @@ func placesOf(dataDir string, views []lake.View) (folders, files []string) {
 	return folders, files
 }
 
-// ofOneTable tells whether a folder holds nothing but the parts of one table.
-func ofOneTable(dataDir, folder string) bool {
+// ofOnePlace tells whether a folder holds nothing but the parts of one table, or what was fetched for one place.
+func ofOnePlace(dataDir, folder string) bool {
 	below := func(root string) []string {
 		inside, err := filepath.Rel(root, folder)
-		if err != nil || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
+		if err != nil || inside == "." || inside == ".." || strings.HasPrefix(inside, ".."+string(filepath.Separator)) {
 			return nil
 		}
 		return strings.Split(inside, string(filepath.Separator))
 	}
 	steps := below(catalog.ExtractsDir(dataDir))
-	return len(steps) == 3 && steps[1] == "data" || len(below(catalog.DerivedDir(dataDir))) == 2
+	return len(steps) == 3 && steps[1] == "data" || len(below(catalog.DerivedDir(dataDir))) == 2 || len(below(FetchedDir(dataDir))) > 0
 }

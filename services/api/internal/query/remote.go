@@ -1,0 +1,108 @@
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/federation"
+	"github.com/agnes-platform/agnes/pkg/lake"
+	"github.com/agnes-platform/agnes/services/api/internal/query/answer"
+	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
+)
+
+// Remote fetches rows of remote tables for one statement.
+type Remote interface {
+	// Fetch gives a file for each scan, in a folder that holds what is fetched for the place and nothing else. release ends
+	// their use. Errors are faults.
+	Fetch(ctx context.Context, place string, scans []federation.Scan) (files []string, release func(), err error)
+}
+
+// A statement over remote tables is answered in three steps: a process of its place plans it over stand-ins, what
+// the plan needs is fetched, and another process, which may read that too, answers it. What the plan did not tell shows
+// when the statement reads it, before anything is sent; then the tables that it mentions are fetched whole.
+
+// remote answers a statement that mentions remote tables.
+func (r *running) remote(ctx context.Context, at []int) error {
+	scope := r.req.Scope
+	if lake.ExplainOf(r.req.SQL) {
+		return r.answer(ctx, scope)
+	}
+	needs, err := r.plan(ctx)
+	if err != nil {
+		return err
+	}
+	if needs.Known && len(needs.Scans) > 0 {
+		err = r.over(ctx, needs.Scans)
+	} else {
+		err = r.answer(ctx, scope)
+	}
+	if !lake.IsRemote(err) || r.summary.Started {
+		return err
+	}
+	scans := make([]federation.Scan, len(at))
+	for i, place := range at {
+		v := scope.Views()[place]
+		scans[i] = federation.All(catalog.TableID(v.Schema, v.Name), v.Columns)
+	}
+	if err = r.over(ctx, scans); lake.IsRemote(err) {
+		return fault.Wrap(err, fault.Invalid, "the statement reads a table that stays where it lives without naming it: write its name into the statement")
+	}
+	return err
+}
+
+// plan asks what the statement needs.
+func (r *running) plan(ctx context.Context) (needs answer.Needs, err error) {
+	var raw []byte
+	job := answer.Job{SQL: r.req.SQL, Rows: int64(r.req.Limit), Plan: true}
+	_, err = r.admitted(ctx, r.req.Scope, job, func(piece []byte) error {
+		raw = append(raw, piece...)
+		return nil
+	})
+	if err != nil {
+		return needs, err
+	}
+	if err := json.Unmarshal(raw, &needs); err != nil {
+		return needs, fmt.Errorf("read what a statement needs: %w", err)
+	}
+	return needs, nil
+}
+
+// over answers the statement over the files of the scans.
+func (r *running) over(ctx context.Context, scans []federation.Scan) error {
+	begin := time.Now()
+	ticket, err := r.engine.fetches.enter(ctx, r.req.User)
+	if err != nil {
+		return err
+	}
+	r.summary.Waited += time.Since(begin)
+	files, release, err := r.req.Remote.Fetch(ctx, worker.PlaceOf(r.req.Scope), scans)
+	ticket.leave()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return r.answer(ctx, r.engine.holding(r.req.Scope, scans, files))
+}
+
+// holding is the scope with the files of scans in the place of remote tables.
+func (e *Engine) holding(s *Scope, scans []federation.Scan, files []string) *Scope {
+	views := slices.Clone(s.Views())
+	for i := range views {
+		name := catalog.TableID(views[i].Schema, views[i].Name)
+		at := slices.IndexFunc(scans, func(scan federation.Scan) bool { return strings.EqualFold(scan.Table, name) })
+		if at >= 0 && views[i].Remote {
+			views[i].Files, views[i].Fetched = []string{files[at]}, scans[at].Columns
+		}
+	}
+	made := NewScope(contentOf(views), views)
+	if e.pool != nil {
+		made.Place = worker.Place(e.pool.dataDir, views)
+	}
+	return made
+}
