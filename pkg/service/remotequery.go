@@ -32,15 +32,15 @@ type RemoteQuery struct {
 	// PricePerTiB in US dollars is for showing what a query costs; 6.25. 0 in the file means the default, and
 	// a negative one that nothing is charged.
 	PricePerTiB float64 `yaml:"price_per_tib"`
-	// What follows is read, and nothing uses it yet.
-
 	// MaxPushdownKeys is how many distinct keys of a local table may be sent along with a registered query;
 	// 10,000. -1 sends none: this one is a feature, and not a bound that could be left off.
 	MaxPushdownKeys int64 `yaml:"max_pushdown_keys"`
 	// ExtensionDirectory holds DuckDB's extensions for remote attachments; empty for none.
 	ExtensionDirectory string `yaml:"extension_directory"`
-	// AllowInstall lets an extension that is missing be installed from DuckDB's own repository.
+	// AllowInstall lets an extension that is missing be installed there from DuckDB's own repositories.
 	AllowInstall bool `yaml:"allow_install"`
+	// CacheSeconds is how long what was fetched of a remote table answers for it; 300, and -1 for the shortest time.
+	CacheSeconds int64 `yaml:"cache_seconds"`
 }
 
 // DefaultRemoteQuery is what counts where nothing is configured.
@@ -49,7 +49,7 @@ func DefaultRemoteQuery() RemoteQuery {
 	return RemoteQuery{
 		MaxRegistrationRows: 500_000, MaxMemoryMB: 2048, MaxResultRows: 100_000, TimeoutSeconds: 300,
 		MaxBytesPerQuery: 100 * gib, MaxBytesPerUserDay: 1024 * gib, MaxBytesPerDay: 5 * 1024 * gib,
-		PricePerTiB: 6.25, MaxPushdownKeys: 10_000,
+		PricePerTiB: 6.25, MaxPushdownKeys: 10_000, CacheSeconds: 300,
 	}
 }
 
@@ -59,6 +59,25 @@ func (q RemoteQuery) Timeout() time.Duration {
 		return 0
 	}
 	return time.Duration(q.TimeoutSeconds) * time.Second
+}
+
+// Cache is how long what was fetched of a remote table answers for it; never zero.
+func (q RemoteQuery) Cache() time.Duration {
+	if q.CacheSeconds <= 0 {
+		return time.Millisecond
+	}
+	return time.Duration(q.CacheSeconds) * time.Second
+}
+
+// maxCache is how long what was fetched may answer at most.
+const maxCache = 24 * time.Hour
+
+// MemoryBytes is MaxMemoryMB in bytes; negative for no bound.
+func (q RemoteQuery) MemoryBytes() int64 {
+	if q.MaxMemoryMB < 0 || q.MaxMemoryMB > math.MaxInt64>>20 {
+		return Unlimited
+	}
+	return q.MaxMemoryMB << 20
 }
 
 // Price in US dollars of bytes that are billed.
@@ -102,6 +121,7 @@ func (q RemoteQuery) checked() (RemoteQuery, error) {
 		{"max_bytes_per_query", &q.MaxBytesPerQuery, standard.MaxBytesPerQuery},
 		{"max_bytes_per_user_day", &q.MaxBytesPerUserDay, standard.MaxBytesPerUserDay},
 		{"max_bytes_per_day", &q.MaxBytesPerDay, standard.MaxBytesPerDay},
+		{"cache_seconds", &q.CacheSeconds, standard.CacheSeconds},
 		{"max_pushdown_keys", &q.MaxPushdownKeys, standard.MaxPushdownKeys},
 	} {
 		switch {
@@ -110,6 +130,9 @@ func (q RemoteQuery) checked() (RemoteQuery, error) {
 		case *l.value < Unlimited:
 			return q, fmt.Errorf("%s is a positive number, 0 for the default, or -1 for none, not %d", l.name, *l.value)
 		}
+	}
+	if q.CacheSeconds > int64(maxCache/time.Second) {
+		return q, errors.New("cache_seconds is at most a day")
 	}
 	if math.IsNaN(q.PricePerTiB) || math.IsInf(q.PricePerTiB, 0) {
 		return q, errors.New("price_per_tib is an amount of US dollars")

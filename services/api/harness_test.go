@@ -31,8 +31,10 @@ import (
 
 // TestMain is also what a process for queries runs, where AGNES_TEST_WORKERS asks for processes.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == api.WorkerArgument {
-		os.Exit(api.QueryWorker()) //nolint:forbidigo // here the test binary is the process of queries
+	for _, p := range api.Processes() {
+		if len(os.Args) == 2 && os.Args[1] == p.Name {
+			os.Exit(p.Run()) //nolint:forbidigo // here the test binary is the process
+		}
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -84,7 +86,7 @@ func (s *server) start() {
 	}
 	cfg.DataDir, cfg.ConfigDir = s.dir, s.config
 	if os.Getenv("AGNES_TEST_WORKERS") != "" {
-		cfg.Worker = api.OwnWorker()
+		cfg.Own = api.Own()
 	}
 	cfg.Bus = eventtest.Connect(s.t, s.nats, "api")
 	for _, f := range s.change {

@@ -43,9 +43,12 @@ type house struct {
 	tracker   *runs.Tracker
 	engine    *query.Engine
 	hybrids   *hybrids
-	server    *httpapi.Server
-	audit     *auditing
-	uploads   *uploads.Store
+	remotes   *remotes
+
+	warehouses *warehouses
+	server     *httpapi.Server
+	audit      *auditing
+	uploads    *uploads.Store
 
 	changed       chan struct{} // holds a token while a snapshot waits to be settled
 	subscriptions []*event.Subscription
@@ -88,17 +91,17 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.openHybrid(); err != nil {
+	if err := h.openRemote(); err != nil {
 		return err
 	}
 	h.engine, err = query.New(ctx, query.Config{
-		Worker: h.cfg.Worker, DataDir: h.cfg.DataDir,
+		Worker: h.cfg.process(WorkerArgument), DataDir: h.cfg.DataDir,
 		TempRoot: h.cfg.tmpDir(), MemoryBytes: h.cfg.QueryMemory << 20, PerUser: h.cfg.QueryConcurrency, Timeout: h.cfg.QueryTimeout,
 	})
 	if err != nil {
 		return err
 	}
-	if err := h.metrics.Register(queryMetrics{h.engine}); err != nil {
+	if err := h.metrics.Register(queryMetrics{h.engine, h.remotes.store}); err != nil {
 		return err
 	}
 	if h.uploads, err = h.cfg.openUploads(h.state); err != nil {
@@ -154,7 +157,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
 		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: granting,
-		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir()}, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
+		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir(), remotes: h.remotes}, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),
@@ -226,6 +229,7 @@ func (h *house) start(ctx context.Context) error {
 	}
 	h.unsettle()
 	h.work.Go(func() { h.settleLoop(loops) })
+	h.work.Go(func() { h.remotes.run(loops) })
 	h.work.Go(func() { h.published.Watch(loops, max(h.cfg.CatalogPoll, 10*time.Millisecond)) })
 	h.work.Go(func() {
 		if err := h.tracker.Run(loops); err != nil && loops.Err() == nil {
@@ -328,10 +332,13 @@ func (h *house) close() {
 	if h.uploads != nil {
 		_ = h.uploads.Close() // what is left goes with the next sweep
 	}
-	if h.hybrids != nil {
-		h.hybrids.close()
+	if h.warehouses != nil {
+		h.warehouses.close()
 	}
 	if h.engine != nil {
 		_ = h.engine.Close() // memory goes, and scratch with the next sweep at the latest
+	}
+	if h.remotes != nil {
+		_ = h.remotes.store.Close() // what is left goes with the next start
 	}
 }

@@ -3,24 +3,15 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/agnes-platform/agnes/pkg/bigquery"
 	"github.com/agnes-platform/agnes/pkg/extract"
-	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/federation"
 	"github.com/agnes-platform/agnes/pkg/service"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
-	"github.com/agnes-platform/agnes/services/api/internal/query"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
-
-// typeBigQuery is the connector whose sources name the warehouse.
-const typeBigQuery = "bigquery"
 
 // hybrids shows BigQuery to the routes.
 type hybrids struct {
@@ -28,84 +19,23 @@ type hybrids struct {
 	registry *state.Registry
 	instance func() *service.Instance
 	limits   service.RemoteQuery
-
-	mu     sync.Mutex
-	client *bigquery.Client
-	of     string // the configuration that the client has
+	clients  *warehouses
 }
 
-// openHybrid makes the folder of fetched rows anew: what a killed process left is of no use.
-func (h *house) openHybrid() error {
-	dir := query.FetchedDir(h.cfg.DataDir)
-	if err := os.RemoveAll(dir); err != nil {
-		return fault.Wrap(err, fault.Invalid, "cannot clear %s", dir)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fault.Wrap(err, fault.Invalid, "cannot make %s", dir)
-	}
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return fmt.Errorf("find the folder of fetched rows: %w", err)
-	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return fmt.Errorf("find the folder of fetched rows: %w", err)
-	}
+// openHybrid prepares for hybrid queries; fetched is the folder of the rows.
+func (h *house) openHybrid(fetched string, ledger *federation.Ledger) {
 	limits := h.instance.RemoteQuery
-	memory := limits.MaxMemoryMB
-	if memory > 0 {
-		memory <<= 20
-	}
 	h.hybrids = &hybrids{
-		registry: h.state.Registry, instance: h.live.Load, limits: limits,
+		registry: h.state.Registry, instance: h.live.Load, limits: limits, clients: h.warehouses,
 		engine: federation.NewHybrid(federation.HybridConfig{
-			Dir: dir, Rows: limits.MaxRegistrationRows, MemoryBytes: memory, Timeout: limits.Timeout(), Price: limits.Price,
-			Ledger: federation.NewLedger(federation.BucketBudget(h.bus), federation.BudgetLimits{
-				Query: limits.MaxBytesPerQuery, UserDay: limits.MaxBytesPerUserDay, Day: limits.MaxBytesPerDay,
-			}),
+			Dir: fetched, Rows: limits.MaxRegistrationRows, MemoryBytes: limits.MemoryBytes(), Timeout: limits.Timeout(), Price: limits.Price, Ledger: ledger,
 		}),
-	}
-	return nil
-}
-
-// warehouse opens the client of the first source of BigQuery, or of BIGQUERY_PROJECT.
-func (h *hybrids) warehouse(ctx context.Context) (*bigquery.Client, error) {
-	options := map[string]any{}
-	if sources := h.instance().OfType(typeBigQuery); len(sources) > 0 {
-		options = sources[0].Options
-	}
-	cfg, _, err := bigquery.ConfigOf(options)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "BigQuery is not configured here: add a source of the type bigquery, or set BIGQUERY_PROJECT (%s)", fault.Message(err))
-	}
-	of := fmt.Sprint(options, cfg.Project)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.client != nil && h.of == of {
-		return h.client, nil
-	}
-	client, err := bigquery.Open(context.WithoutCancel(ctx), cfg)
-	if err != nil {
-		return nil, err
-	}
-	if h.client != nil {
-		_ = h.client.Close() // queries that still run end with an error, and the configuration is another one
-	}
-	h.client, h.of = client, of
-	return client, nil
-}
-
-func (h *hybrids) close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.client != nil {
-		_ = h.client.Close() // nothing is left to do for it
-		h.client = nil
 	}
 }
 
 // Plan estimates the registered queries.
 func (h *hybrids) Plan(ctx context.Context, q httpapi.HybridQuestion) (httpapi.HybridPlan, error) {
-	client, err := h.warehouse(ctx)
+	client, err := h.clients.of(ctx, "")
 	if err != nil {
 		return httpapi.HybridPlan{}, err
 	}

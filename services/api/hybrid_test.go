@@ -133,7 +133,7 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 	if got := ask(ann, join, events); got.status != 400 || !strings.Contains(got.body, "Query: budget:") {
 		t.Errorf("above the budget of the day: %d %s", got.status, got.body)
 	}
-	if left, err := os.ReadDir(filepath.Join(s.dir, "tmp", "fetched")); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(filepath.Join(s.dir, "tmp", "fetched", "hybrid")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
 }

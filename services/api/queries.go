@@ -15,6 +15,7 @@ import (
 type asking struct {
 	engine  *query.Engine
 	dataDir string
+	remotes *remotes
 }
 
 // Query runs a statement over exactly what the grants reach in the snapshot.
@@ -33,7 +34,7 @@ func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.W
 		return withFetched(views, q.Fetched)
 	})
 	summary, err := a.engine.Run(ctx, query.Request{
-		User: q.Caller.UserID, Scope: scope, SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit,
+		User: q.Caller.UserID, Scope: scope, SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit, Remote: a.remotes.asked(q),
 	}, head)
 	return httpapi.QuerySummary{
 		Rows: summary.Rows, Bytes: summary.Bytes, Truncated: summary.Truncated, Waited: summary.Waited, Tables: summary.Tables,

@@ -65,9 +65,8 @@ type Config struct {
 	CatalogPoll time.Duration `envconfig:"AGNES_CATALOG_POLL" default:"2s" desc:"how often the published catalog is looked at, should an event be lost"`
 	StopBudget  time.Duration `envconfig:"AGNES_STOP_BUDGET" default:"10s" desc:"how long requests may take to end when the service is stopped"`
 
-	// Worker is the command line of a process that runs queries: this binary's own, with an argument
-	// that has it call QueryWorker. Empty: queries run in this process.
-	Worker []string `ignored:"true"`
+	// Own is the command of this same binary, where it has Processes: Own(). Empty: queries run in this process.
+	Own []string `ignored:"true"`
 	// Webhooks answers /webhooks/jira in this process, where JiraWebhookURL names no other one.
 	Webhooks http.Handler `ignored:"true"`
 	// Listener is used in place of Addr where it is set.

@@ -14,9 +14,9 @@ import (
 	"github.com/agnes-platform/agnes/services/standalone/internal/demodata"
 )
 
-// Command is the command line of the agnes binary. Without a subcommand it serves. worker is the
-// command line of a process that runs queries, as in api.Config.
-func Command(worker []string) *cobra.Command {
+// Command is the command line of the agnes binary. Without a subcommand it serves. own is the
+// command of this same binary, as in api.Config.
+func Command(own []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "agnes",
 		Short: "Agnes in one process: every service, an embedded bus, one data directory, one port",
@@ -36,12 +36,12 @@ and SEED_ADMIN_PASSWORD.`,
 			if err := service.LoadEnv(&cfg); err != nil {
 				return err
 			}
-			cfg.Worker = worker
+			cfg.Own = own
 			ctx := withLogger(cmd.Context(), cmd.ErrOrStderr(), cfg.LogLevel, cfg.LogFormat)
 			return Run(ctx, cfg)
 		},
 	}
-	root.AddCommand(demoDataCommand(), demoCommand(worker), envCommand())
+	root.AddCommand(demoDataCommand(), demoCommand(own), envCommand())
 	return root
 }
 
@@ -109,12 +109,14 @@ same size and seed always give the same bytes. Sizes: xs, s, m and l have about
 
 // Main runs the command line and gives the exit code: 0, 1 after an error, 2 for wrong usage.
 func Main() int {
-	if len(os.Args) == 2 && os.Args[1] == api.WorkerArgument {
-		return api.QueryWorker()
+	for _, p := range api.Processes() {
+		if len(os.Args) == 2 && os.Args[1] == p.Name {
+			return p.Run()
+		}
 	}
 	ctx, stop := service.SignalContext(context.Background())
 	defer stop()
-	cmd := Command(api.OwnWorker())
+	cmd := Command(api.Own())
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})

@@ -35,7 +35,7 @@ sources:
     auto_register: true
 `
 
-func demoCommand(worker []string) *cobra.Command {
+func demoCommand(own []string) *cobra.Command {
 	var dir, size string
 	var seed uint64
 	var exit bool
@@ -48,7 +48,7 @@ under --dir; a second start goes on from there.`,
 		Example: "  agnes demo --dir build/demo --size m",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := demo{worker: worker, dir: dir, out: cmd.OutOrStdout(), exit: exit}
+			d := demo{own: own, dir: dir, out: cmd.OutOrStdout(), exit: exit}
 			return d.run(cmd.Context(), size, seed)
 		},
 	}
@@ -61,7 +61,7 @@ under --dir; a second start goes on from there.`,
 
 // demo is one run of the command.
 type demo struct {
-	worker   []string
+	own      []string
 	dir      string
 	out      io.Writer
 	exit     bool
@@ -76,7 +76,7 @@ func (d *demo) run(ctx context.Context, size string, seed uint64) error {
 	if err := service.LoadEnv(&cfg); err != nil {
 		return err
 	}
-	cfg.Worker = d.worker
+	cfg.Own = d.own
 	cfg.DataDir, cfg.ConfigDir = filepath.Join(d.dir, "data"), filepath.Join(d.dir, "config")
 	for name, value := range map[string]string{"SEED_ADMIN_EMAIL": demoAdmin, "SEED_ADMIN_PASSWORD": d.password} {
 		if err := os.Setenv(name, value); err != nil {

@@ -34,8 +34,8 @@ type Config struct {
 	// NATSListen opens the embedded bus to other processes; empty keeps it inside.
 	NATSListen string `envconfig:"AGNES_NATS_LISTEN" desc:"address on which the embedded bus listens; empty: for this process only"`
 
-	// Worker is the command line of a process that runs queries, as in api.Config.
-	Worker []string `ignored:"true"`
+	// Own is the command of this same binary, as in api.Config.
+	Own []string `ignored:"true"`
 	// OnReady is called with the api's address once the api listens.
 	OnReady func(addr string) `ignored:"true"`
 }
@@ -90,7 +90,7 @@ func members(cfg Config) []member {
 	return []member{
 		{"api", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *api.Config) {
-				c.Base, c.OnListen, c.Worker, c.Webhooks = base, cfg.OnReady, cfg.Worker, webhooks
+				c.Base, c.OnListen, c.Own, c.Webhooks = base, cfg.OnReady, cfg.Own, webhooks
 			}, api.Run)
 		}},
 		{"orchestrator", func(ctx context.Context, base service.Base) error {

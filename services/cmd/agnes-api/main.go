@@ -10,8 +10,8 @@ import (
 
 func main() {
 	run := func(ctx context.Context, cfg api.Config) error {
-		cfg.Worker = api.OwnWorker()
+		cfg.Own = api.Own()
 		return api.Run(ctx, cfg)
 	}
-	service.Main("agnes-api", run, service.Subcommand{Name: api.WorkerArgument, Run: api.QueryWorker})
+	service.Main("agnes-api", run, api.Processes()...)
 }
