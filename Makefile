@@ -111,8 +111,11 @@ tools-verify:
 	$(call pypi,bqemulator,$(BQEMULATOR))
 	$(call pypi,numpy,$(NUMPY))
 	$(call pypi,duckdb-extension-spatial,$(PYTHON_DUCKDB))
+	$(call pypi,duckdb-extension-sqlite-scanner,$(PYTHON_DUCKDB))
+	$(call pypi,duckdb-extension-postgres-scanner,$(PYTHON_DUCKDB))
 	$(call npm,oidc-provider,$(OIDC_PROVIDER))
 	$(call npm,azurite,$(AZURITE))
 	$(call peer,versitygw,github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW))
 	$(call peer,fake-gcs-server,github.com/fsouza/fake-gcs-server@$(FAKE_GCS))
+	@command -v psql >/dev/null || echo "SKIPPED PEER: PostgreSQL is not installed; on Debian: apt-get install postgresql"
 	@command -v chromium >/dev/null || echo "SKIPPED PEER: chromium is not installed; on Debian: apt-get install chromium"

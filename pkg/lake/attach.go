@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 
@@ -27,6 +28,9 @@ type Attachment struct {
 	Secret, Options map[string]string
 	// Directory is where extensions are, see extensionFolders. Only what is signed by DuckDB is loaded.
 	Directory string
+	// Cancel is a statement that ends at its place what the catalog does for this attachment; empty where there is none. It runs
+	// beside the one that was given up, which would go on until it has something to send.
+	Cancel string
 	// Install has an extension that is missing fetched into Directory from DuckDB's repositories.
 	Install bool
 }
@@ -61,12 +65,29 @@ func CopyAttached(ctx context.Context, o Options, a Attachment, query, path stri
 			return 0, attachError(ctx, "attach", err)
 		}
 	}
+	if a.Cancel != "" {
+		cancelled := make(chan struct{})
+		unwatch := context.AfterFunc(ctx, func() {
+			defer close(cancelled)
+			last, end := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
+			defer end()
+			_, _ = db.ExecContext(last, a.Cancel) // what it leaves running ends when it has something to send
+		})
+		defer func() {
+			if !unwatch() {
+				<-cancelled
+			}
+		}()
+	}
 	copying := "COPY (" + query + ") TO " + QuoteLiteral(path) + " (FORMAT parquet, COMPRESSION zstd)"
 	if err := db.QueryRowContext(ctx, copying).Scan(&rows); err != nil {
 		return 0, attachError(ctx, "copy", err)
 	}
 	return rows, nil
 }
+
+// cancelWithin is how long Attachment.Cancel may take.
+const cancelWithin = 2 * time.Second
 
 func attachError(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package attach
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -133,7 +134,10 @@ func attachmentOf(r catalog.Remote, token string) (a lake.Attachment, files []st
 		if err != nil {
 			return a, nil, nil, fmt.Errorf("the port of the URL: %w", err)
 		}
-		a.Address = conninfo(p)
+		application := "agnes-" + rand.Text()
+		a.Address = conninfo(p, application)
+		a.Cancel = "SELECT * FROM postgres_query(" + lake.QuoteLiteral(r.Alias) + ", " + lake.QuoteLiteral(
+			"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = "+lake.QuoteLiteral(application)) + ")"
 		if token != "" {
 			a.Secret = map[string]string{"PASSWORD": token}
 		}
@@ -166,13 +170,14 @@ func (f *Fetcher) run(ctx context.Context, o order) (report, error) {
 		cmd.Env, o.Files = append(cmd.Env, "SSL_CERT_FILE="+file), append(o.Files, file)
 	}
 	cmd.Dir = string(filepath.Separator)
-	cmd.WaitDelay = time.Second // for what it may have started
+	cmd.WaitDelay = grace + time.Second
 	var answer, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &answer, &said
 	orders, err := cmd.StdinPipe()
 	if err != nil {
 		return report{}, fmt.Errorf("start a fetch: %w", err)
 	}
+	cmd.Cancel = orders.Close // it ends by itself
 	if err := cmd.Start(); err != nil {
 		return report{}, fault.Wrap(err, fault.Unavailable, "no process can be started to fetch a remote table at the moment; try again")
 	}
@@ -197,11 +202,11 @@ func (f *Fetcher) run(ctx context.Context, o order) (report, error) {
 // authorities is where most systems have the certificates of authorities, for libpq, which knows of none.
 const authorities = "/etc/ssl/certs/ca-certificates.crt"
 
-// conninfo is a connection string of libpq.
-func conninfo(p service.PostgresURL) string {
+// conninfo is a connection string of libpq. A role may cancel what runs for it, which is known by the application.
+func conninfo(p service.PostgresURL, application string) string {
 	pairs := [][2]string{
 		{"host", p.Host}, {"port", p.Port}, {"dbname", p.Database}, {"user", p.User}, {"sslmode", p.SSLMode},
-		{"connect_timeout", "15"}, {"application_name", "agnes"},
+		{"connect_timeout", "15"}, {"application_name", application},
 	}
 	if strings.HasPrefix(p.SSLMode, "verify-") {
 		pairs = append(pairs, [2]string{"sslrootcert", authorities})

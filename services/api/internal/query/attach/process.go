@@ -61,8 +61,8 @@ func Main(stdin io.Reader, stdout, stderr io.Writer) int {
 	go func() {
 		_, _ = io.Copy(io.Discard, stdin) // until whoever waits is gone
 		cancel()
-		time.Sleep(time.Second) // an extension may not hear of it
-		os.Exit(3)              //nolint:forbidigo // this process has nothing else to do
+		time.Sleep(grace) // an extension may not hear of it
+		os.Exit(3)        //nolint:forbidigo // this process has nothing else to do
 	}()
 	for _, note := range giveUp(o) {
 		_, _ = fmt.Fprintln(stderr, note)
@@ -73,6 +73,9 @@ func Main(stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	return 0
 }
+
+// grace is how long a fetch that is given up may take to end what it began elsewhere.
+const grace = 3 * time.Second
 
 // sizeEvery is how often the file is looked at while it grows.
 const sizeEvery = 100 * time.Millisecond
