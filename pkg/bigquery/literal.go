@@ -57,8 +57,9 @@ func Literal(fieldType, text string) (sql string, ok bool) {
 		return moment("DATETIME", timeText, text)
 	case bigquery.TimestampFieldType:
 		return moment("TIMESTAMP", instantText, text)
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 func number(kind, text string, whole, fraction int) (string, bool) {

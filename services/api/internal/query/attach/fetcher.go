@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -187,11 +188,9 @@ func (f *Fetcher) run(ctx context.Context, o order) (report, error) {
 		return report{}, context.Cause(ctx)
 	}
 	var r report
-	if ended == nil && sent == nil {
-		ended = json.NewDecoder(io.LimitReader(&answer, 1<<20)).Decode(&r)
-	}
-	if ended != nil || sent != nil {
-		return report{Failure: failedOther, Cause: fmt.Sprintf("the process ended (%v); it said: %.4000s", ended, said.String())}, nil
+	told := json.NewDecoder(io.LimitReader(&answer, 1<<20)).Decode(&r)
+	if err := errors.Join(sent, ended, told); err != nil {
+		r = report{Failure: failedOther, Cause: fmt.Sprintf("the process ended (%v); it said: %.4000s", err, said.String())}
 	}
 	if said.Len() > 0 {
 		zerolog.Ctx(ctx).Debug().Str("said", said.String()).Msg("a fetch ran with less than all layers around it")
