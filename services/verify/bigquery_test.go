@@ -362,7 +362,8 @@ const ordersOfBigQuery = "SELECT count(*), CAST(sum(id) AS VARCHAR), count(DISTI
 // changed is read again.
 func (e *emulator) published() {
 	t, h := e.t, newHouse(e.t)
-	h.write("config/instance.yaml", "instance: {name: Verify}\nsources:\n  - {name: dwh, type: bigquery, project: "+dataProject+", datasets: [crm]}\n")
+	h.write("config/instance.yaml", "instance: {name: Verify}\nsources:\n  - {name: dwh, type: bigquery, project: "+dataProject+", datasets: [crm]}\n"+
+		"remote_attach: {extensions: [bigquery], hosts: ['project="+dataProject+"']}\n")
 	h.start("agnes-api", "agnes-orchestrator", "agnes-extractor-bigquery")
 	h.login()
 	register := func(name, table, mode string, options map[string]any) {
@@ -373,6 +374,9 @@ func (e *emulator) published() {
 	register("some", "orders", "local", map[string]any{"columns": []string{"id"}, "where": "customer = 3"})
 	register("totals", "totals", "local", nil)
 	register("best", "", "materialized", map[string]any{"query": "SELECT customer, orders FROM crm.totals WHERE orders > 1428"})
+	register("live", "orders", "remote", nil) // these stay where they live
+	register("live_totals", "totals", "remote", nil)
+	register("live_kinds", "kinds", "remote", nil)
 	register("wrong", "", "materialized", map[string]any{"query": "DELETE FROM crm.orders WHERE TRUE"})
 	want := map[string]string{
 		ordersOfBigQuery + "orders":                                 "[[10000 50005000 7 note 9999]]",
@@ -383,7 +387,11 @@ func (e *emulator) published() {
 	}
 	for _, k := range kinds {
 		want["SELECT CAST("+k.name()+" AS VARCHAR) FROM dwh.kinds WHERE id = 1"] = "[[" + k.shown + "]]"
+		want["SELECT CAST("+k.name()+" AS VARCHAR) FROM dwh.live_kinds WHERE id = 1"] = "[[" + k.shown + "]]"
 	}
+	want[ordersOfBigQuery+"live"] = "[[10000 50005000 7 note 9999]]"
+	want["SELECT id, note FROM dwh.live WHERE customer = 3 AND id < 20 AND note IN ('note 3', 'note 17', 'it''s') ORDER BY id"] = "[[3 note 3] [17 note 17]]"
+	want["SELECT t.customer, t.orders, count(o.id) FROM dwh.live_totals t JOIN dwh.orders o USING (customer) WHERE t.customer < 2 GROUP BY ALL ORDER BY 1"] = "[[0 1428 1428] [1 1429 1429]]"
 	first := h.runOf("dwh")
 	for sql, rows := range want {
 		if err := h.expect(sql, rows); err != nil {
@@ -405,8 +413,10 @@ func (e *emulator) published() {
 	if err := h.expect(ordersOfBigQuery+"orders", "[[10001 50015001 7 note 9999]]"); err != nil {
 		t.Error(err)
 	}
-	if err := h.expect("SELECT sum(orders) FROM dwh.totals", "[[10001]]"); err != nil {
-		t.Error(err)
+	for _, sql := range []string{"SELECT sum(orders) FROM dwh.totals", "SELECT count(*) FROM dwh.live", "SELECT max(id) FROM dwh.live"} {
+		if err := h.expect(sql, "[[10001]]"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
