@@ -295,9 +295,9 @@ func (s *single) noFetcher() {
 	})
 }
 
-// TestARemoteTableWithoutItsExtension: a missing extension is an error of the tables that need it, and of no other; what
+// TestTrap_B2_AMissingExtensionIsAnErrorOfItsTables: a missing extension is an error of the tables that need it, and of no other; what
 // the allow-lists no longer allow is not read any more; and a SQLite file is reached by its own path alone.
-func TestARemoteTableWithoutItsExtension(t *testing.T) {
+func TestTrap_B2_AMissingExtensionIsAnErrorOfItsTables(t *testing.T) {
 	dir, file := extensionsDir(t, "sqlite")
 	s := newSingle(t)
 	database := filepath.Join(s.dir, "outside", "till.db")
@@ -447,9 +447,9 @@ func TestWhatFetchesReachesNothingElse(t *testing.T) {
 	}
 }
 
-// TestAStatementThatIsGivenUpEndsWhereTheTableLives: the process that fetches goes with the one who asked, and so does
+// TestTrap_S6_AStatementThatIsGivenUpEndsWhereTheTableLives: the process that fetches goes with the one who asked, and so does
 // what PostgreSQL does for it.
-func TestAStatementThatIsGivenUpEndsWhereTheTableLives(t *testing.T) {
+func TestTrap_S6_AStatementThatIsGivenUpEndsWhereTheTableLives(t *testing.T) {
 	dir, file := extensionsDir(t, "postgres")
 	pg := newPostgres(t)
 	pg.sql("shop", "CREATE VIEW slow AS SELECT i AS id, (SELECT 'x' FROM pg_sleep(0.2)) || i AS name FROM generate_series(1, 1000) i WHERE i > 0 AND pg_sleep(0.1) IS NOT NULL")
