@@ -43,3 +43,36 @@ func (s *Source) Remote(alias string) (Remote, bool) {
 	}
 	return Remote{}, false
 }
+
+// BigQueryTable is where a table lives in BigQuery.
+type BigQueryTable struct {
+	Project string `json:"project" doc:"The project that has it." example:"acme-data"`
+	Dataset string `json:"dataset" doc:"The dataset." example:"crm"`
+	Table   string `json:"table" doc:"The table or view." example:"orders"`
+}
+
+// ExtensionBigQuery is the extension of DuckDB's whose catalogs are read by Google's own client, without it.
+const ExtensionBigQuery = "bigquery"
+
+// BigQuery is where a remote table of the source lives in BigQuery: the URL of its catalog is "project=<id>", and its
+// path a dataset and a table. ok is false where it lives elsewhere.
+func (s *Source) BigQuery(t Table) (at BigQueryTable, ok bool) {
+	alias, path, ok := RemotePath(t.RemoteSQL)
+	if !ok {
+		return at, false
+	}
+	remote, ok := s.Remote(alias)
+	if !ok {
+		return at, false
+	}
+	return remote.BigQuery(path)
+}
+
+// BigQuery is where the table of a path in the catalog lives.
+func (r Remote) BigQuery(path []string) (at BigQueryTable, ok bool) {
+	project, is := strings.CutPrefix(r.URL, "project=")
+	if r.Extension != ExtensionBigQuery || !is || len(path) != 2 {
+		return at, false
+	}
+	return BigQueryTable{Project: project, Dataset: path[0], Table: path[1]}, true
+}

@@ -14,7 +14,7 @@ import (
 type Manifest struct {
 	// Tables is keyed by the table's id.
 	Tables map[string]ManifestTable `json:"tables"`
-	// RemoteTables can only be asked on the server: there is nothing to download.
+	// RemoteTables stay where they live: there is nothing to download.
 	RemoteTables map[string]ManifestTable `json:"remote_tables"`
 	ServerTime   time.Time                `json:"server_time"`
 	// ETag names this state of the manifest; give it to the next call.
@@ -40,6 +40,8 @@ type ManifestTable struct {
 	Fingerprint string           `json:"fingerprint"`
 	Columns     []catalog.Column `json:"columns"`
 	Parts       []ManifestPart   `json:"parts"`
+	// BigQuery is where a remote table lives there; nil for all others.
+	BigQuery *catalog.BigQueryTable `json:"bigquery"`
 	// Wanted is false where the user switched the table off; nil, as from an older server, means wanted.
 	Wanted *bool `json:"wanted"`
 }

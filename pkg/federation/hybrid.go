@@ -198,6 +198,17 @@ type Fetched struct {
 	dir   string
 }
 
+// Shadow adds the tables of one statement to those that it may read anyway: what has the name of one of them keeps its
+// qualified name alone.
+func Shadow(views, fetched []lake.View) []lake.View {
+	for _, f := range fetched {
+		for i := range views {
+			views[i].Aliases = slices.DeleteFunc(slices.Clone(views[i].Aliases), func(a string) bool { return strings.EqualFold(a, f.Name) })
+		}
+	}
+	return append(views, fetched...)
+}
+
 // Dir names the folder of the files, which is of these alone.
 func (f *Fetched) Dir() string { return f.dir }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/bigquery"
@@ -23,16 +22,12 @@ type TableWarehouse interface {
 	ReadTable(ctx context.Context, t bigquery.Table, o bigquery.ReadOptions) (*bigquery.Result, error)
 }
 
-// BigQueryRef is what BigQuery calls a remote table of its extension for DuckDB: the URL of its catalog is
-// "project=<id>", and its path a dataset and a table.
-func BigQueryRef(t Table) (bigquery.TableRef, error) {
-	project, ok := strings.CutPrefix(t.Remote.URL, "project=")
-	if !ok || len(t.Path) != 2 {
-		return bigquery.TableRef{}, fault.New(fault.Unavailable, "the table %s has no address in BigQuery that can be read", t.ID)
-	}
-	ref := bigquery.TableRef{Project: project, Dataset: t.Path[0], Table: t.Path[1]}
-	if err := ref.Valid(); err != nil {
-		return bigquery.TableRef{}, fault.Wrap(err, fault.Unavailable, "the table %s has no address in BigQuery that can be read", t.ID)
+// refOf is what BigQuery calls a remote table.
+func refOf(t Table) (bigquery.TableRef, error) {
+	at, ok := t.Remote.BigQuery(t.Path)
+	ref := bigquery.TableRef{Project: at.Project, Dataset: at.Dataset, Table: at.Table}
+	if !ok || ref.Valid() != nil {
+		return ref, fault.New(fault.Unavailable, "the table %s has no address in BigQuery that can be read", t.ID)
 	}
 	return ref, nil
 }
@@ -48,7 +43,7 @@ type BigQueryTable struct {
 // OpenBigQueryTable asks BigQuery for the table as it is now. The Table that it gives back has a version that
 // changes with the rows; of a view it changes with the definition alone.
 func OpenBigQueryTable(ctx context.Context, w TableWarehouse, spending *Spending, t Table) (*BigQueryTable, Table, error) {
-	ref, err := BigQueryRef(t)
+	ref, err := refOf(t)
 	if err != nil {
 		return nil, t, err
 	}
@@ -150,8 +145,8 @@ func remoteFault(table string, err error) error {
 	case fault.Busy, fault.Unavailable:
 		return fault.Wrap(err, kind, "the table %s cannot be read where it lives at the moment; try again", table)
 	case fault.NotFound, fault.Forbidden, fault.Unauthenticated, fault.Permanent:
-		return fault.Wrap(err, fault.Unavailable, "the table %s cannot be read where it lives: it is gone, or this account may not read it; the server's log tells more", table)
+		return fault.Wrap(err, fault.Unavailable, "the table %s cannot be read where it lives: it is gone, or the account that asks may not read it", table)
 	default:
-		return fault.Wrap(err, fault.Unavailable, "the table %s could not be read where it lives; the server's log tells why", table)
+		return fault.Wrap(err, fault.Unavailable, "the table %s could not be read where it lives", table)
 	}
 }

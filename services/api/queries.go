@@ -3,9 +3,8 @@ package api
 import (
 	"context"
 	"io"
-	"slices"
-	"strings"
 
+	"github.com/agnes-platform/agnes/pkg/federation"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
 	"github.com/agnes-platform/agnes/services/api/internal/query"
@@ -31,7 +30,10 @@ func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.W
 				views = append(views, query.ViewOf(a.dataDir, t.Source, t.Table, t.Aliases))
 			}
 		}
-		return withFetched(views, q.Fetched)
+		if q.Fetched != nil {
+			views = federation.Shadow(views, q.Fetched.Views)
+		}
+		return views
 	})
 	summary, err := a.engine.Run(ctx, query.Request{
 		User: q.Caller.UserID, Scope: scope, SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit, Remote: a.remotes.asked(q),
@@ -39,17 +41,4 @@ func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.W
 	return httpapi.QuerySummary{
 		Rows: summary.Rows, Bytes: summary.Bytes, Truncated: summary.Truncated, Waited: summary.Waited, Tables: summary.Tables,
 	}, err
-}
-
-// withFetched adds the tables of one question; what has the name of one of them keeps its qualified name alone.
-func withFetched(views []lake.View, fetched *httpapi.HybridFetched) []lake.View {
-	if fetched == nil {
-		return views
-	}
-	for _, f := range fetched.Views {
-		for i := range views {
-			views[i].Aliases = slices.DeleteFunc(slices.Clone(views[i].Aliases), func(a string) bool { return strings.EqualFold(a, f.Name) })
-		}
-	}
-	return append(views, fetched.Views...)
 }

@@ -133,7 +133,7 @@ func (r *remoteQuestion) fetch(ctx context.Context, place string, s federation.S
 		return "", nil, err
 	}
 	var fetcher federation.Fetcher = r.extensions
-	if t.Remote.Extension == typeBigQuery {
+	if t.Remote.Extension == catalog.ExtensionBigQuery {
 		client, err := r.clients.of(ctx, source)
 		if err != nil {
 			return "", nil, fault.Wrap(err, fault.Unavailable, "the table %s cannot be read: %s", t.ID, fault.Message(err))

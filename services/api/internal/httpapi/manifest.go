@@ -38,6 +38,8 @@ type ManifestTable struct {
 	Fingerprint string           `json:"fingerprint" doc:"Changes exactly when the content or the columns do."`
 	Columns     []catalog.Column `json:"columns" doc:"The columns in order, with their DuckDB types."`
 	Parts       []ManifestPart   `json:"parts" doc:"The files that hold the rows, in order. Fetch one with ?part=<sha256>."`
+	// BigQuery is where a remote table lives, for clients that may ask Google themselves.
+	BigQuery *catalog.BigQueryTable `json:"bigquery,omitempty" doc:"Where a remote table lives in BigQuery, for clients with an account there; missing for all others."`
 }
 
 // ManifestPart is one immutable file of a table.
@@ -93,7 +95,13 @@ func (s *Server) manifest(ctx context.Context, in *manifestQuestion) (*manifestA
 		case t.Copied():
 			copied = append(copied, t)
 		default:
-			m.RemoteTables[t.ID] = manifestTable(t, wanted)
+			entry := manifestTable(t, wanted)
+			if source, ok := snapshot.Source(t.Source); ok {
+				if at, ok := source.BigQuery(t.Table); ok {
+					entry.BigQuery = &at
+				}
+			}
+			m.RemoteTables[t.ID] = entry
 		}
 	}
 	wait, cancel := context.WithTimeout(ctx, s.limits.ManifestWait)

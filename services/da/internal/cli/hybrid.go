@@ -29,21 +29,29 @@ func (f *queryFlags) registered() (map[string]string, error) {
 	if len(f.aliases) == 0 && (f.explain || f.yes) {
 		return nil, usage("--explain and --yes are for queries with --register-bq")
 	}
-	if len(f.aliases) > 0 && !f.remote {
-		return nil, usage("queries of BigQuery are answered by the server: add --remote")
+	if len(f.aliases) > 0 && f.write {
+		return nil, usage("--write is for the local database alone: what is registered is read")
 	}
 	return f.aliases, nil
 }
 
-// agree shows what the registered queries may cost, and tells whether they may run: with --yes, or where somebody
-// at the terminal says so.
-func (a *app) agree(ctx context.Context, c *client.Client, q client.QueryRequest, f queryFlags) (bool, error) {
+// agreeRemote has the server estimate what the registered queries may cost, and tells whether they may run.
+func (a *app) agreeRemote(ctx context.Context, c *client.Client, q client.QueryRequest, f queryFlags) (bool, error) {
 	if f.yes && !f.explain {
 		return true, nil
 	}
 	parts, err := c.ExplainHybrid(ctx, q)
 	if err != nil {
 		return false, err
+	}
+	return a.agree(parts, f)
+}
+
+// agree shows what the registered queries may cost, and tells whether they may run: with --yes, or where somebody
+// at the terminal says so.
+func (a *app) agree(parts []client.HybridPart, f queryFlags) (bool, error) {
+	if f.yes && !f.explain {
+		return true, nil
 	}
 	if f.explain && f.format == formatJSON {
 		raw, err := json.MarshalIndent(parts, "", "  ")

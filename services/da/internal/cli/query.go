@@ -44,7 +44,9 @@ func (a *app) queryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "query [SQL | -]", Short: "Ask with SQL", GroupID: groupData, Args: mayArg("one argument, the SQL,"),
 		Long: `Ask the workspace's own database, offline; with --remote, ask the server. Tables
-are named by name, or source.name.
+are named by name, or source.name. A granted table that stays in BigQuery, and
+queries of BigQuery that are registered for the SQL, are read with your own
+account of Google's (gcloud auth application-default login) and join the rest.
 
 The local database is opened for reading; with --write the SQL may change it,
 and several statements may stand behind each other. A table shows at most 1,000
@@ -53,7 +55,7 @@ rows unless --limit says otherwise (0: all); the other formats give all rows.`,
   da query --file report.sql --format csv --output report.csv
   echo "FROM orders LIMIT 5" | da query - --format json
   da query --remote "SELECT max(updated_at) FROM crm.deals"
-  da query --remote --register-bq "e=SELECT order_id, at FROM web.events" \
+  da query --register-bq "e=SELECT order_id, at FROM web.events" \
     "SELECT o.id, e.at FROM orders o JOIN e ON e.order_id = o.id"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sql, err := a.sqlOf(&f, args)
@@ -80,7 +82,7 @@ rows unless --limit says otherwise (0: all); the other formats give all rows.`,
 	flags.StringVarP(&f.format, "format", "f", "", "table, json, ndjson, csv or parquet")
 	flags.StringVarP(&f.output, "output", "o", "", "write the answer to a file")
 	flags.IntVar(&f.limit, "limit", -1, "the most rows to answer; 0 means all")
-	flags.StringArrayVar(&f.registerBQ, "register-bq", nil, "alias=SQL: a query of BigQuery that the SQL may join, with --remote; may be repeated")
+	flags.StringArrayVar(&f.registerBQ, "register-bq", nil, "alias=SQL: a query of BigQuery that the SQL may join; may be repeated")
 	flags.BoolVar(&f.explain, "explain", false, "only tell what the queries of BigQuery would cost")
 	flags.BoolVar(&f.yes, "yes", false, "pay for the queries of BigQuery without asking")
 	flags.BoolVar(&f.write, "write", false, "let the SQL change the local database")
@@ -171,6 +173,9 @@ func (a *app) queryLocal(ctx context.Context, sql string, f queryFlags) error {
 		return err
 	}
 	a.mend(ctx, ws)
+	if state, afar := a.afar(ws, sql, f); afar {
+		return a.queryFederated(ctx, ws, state, sql, f)
+	}
 	db := localdb.New(ws)
 	if f.format == formatParquet {
 		return a.deliver(f.output, func(path string, _ io.Writer) error {
@@ -178,6 +183,16 @@ func (a *app) queryLocal(ctx context.Context, sql string, f queryFlags) error {
 			return err
 		}, true)
 	}
+	rows, err := db.Query(ctx, f.question(sql))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	return a.deliver(f.output, func(_ string, w io.Writer) error { return a.write(w, rows, f) }, false)
+}
+
+// question is the SQL as the local database is asked, for rows.
+func (f queryFlags) question(sql string) localdb.Question {
 	q := localdb.Question{SQL: sql, Write: f.write}
 	switch f.format {
 	case formatJSON, formatNDJSON:
@@ -188,12 +203,7 @@ func (a *app) queryLocal(ctx context.Context, sql string, f queryFlags) error {
 	if f.limit > 0 {
 		q.Limit = f.limit + 1 // one more tells whether rows were left off
 	}
-	rows, err := db.Query(ctx, q)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	return a.deliver(f.output, func(_ string, w io.Writer) error { return a.write(w, rows, f) }, false)
+	return q
 }
 
 // write writes rows in the format that was asked for.

@@ -36,7 +36,7 @@ func (a *app) queryRemote(ctx context.Context, sql string, f queryFlags) error {
 	defer c.Close()
 	q := client.QueryRequest{SQL: sql, Limit: f.limit, Accept: accept(f.format), Registered: f.aliases}
 	if len(q.Registered) > 0 {
-		if yes, err := a.agree(ctx, c, q, f); err != nil || !yes {
+		if yes, err := a.agreeRemote(ctx, c, q, f); err != nil || !yes {
 			return err
 		}
 	}

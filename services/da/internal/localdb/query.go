@@ -40,7 +40,7 @@ type Value struct {
 // Rows is an answer that is read row by row. It keeps the database open until Close.
 type Rows struct {
 	Columns []catalog.Column
-	db      *lake.DB
+	closers []func() error          // what the rows stand in, the innermost first
 	next    func() ([]Value, error) // nil at the end
 	close   func()
 	explain func(error) error
@@ -65,8 +65,15 @@ func (r *Rows) Err() error { return r.explain(r.err) }
 // Close ends the query and closes the database.
 func (r *Rows) Close() error {
 	r.close()
-	return r.db.Close()
+	var err error
+	for _, c := range r.closers {
+		err = errors.Join(err, c())
+	}
+	return err
 }
+
+// Then has something done once the rows are closed.
+func (r *Rows) Then(do func() error) { r.closers = append(r.closers, do) }
 
 // Question is SQL for the analyst's own database.
 type Question struct {
@@ -90,43 +97,46 @@ func (d *DB) Query(ctx context.Context, q Question) (*Rows, error) {
 		_ = db.Close()
 		return nil, d.explain(err)
 	}
-	rows.db, rows.explain = db, d.explain
+	rows.closers, rows.explain = []func() error{db.Close}, d.explain
 	return rows, nil
 }
+
+// asker answers one statement that only reads.
+type asker func(ctx context.Context, sql string, args ...any) (array.RecordReader, error)
 
 func query(ctx context.Context, db *lake.DB, q Question) (*Rows, error) {
 	s, err := lake.OneStatement(q.SQL)
 	if err == nil {
-		if columns := describe(ctx, db, s.Text); columns != nil {
-			return stream(ctx, db, s.Text, columns, q)
+		if columns := describe(ctx, db.Arrow, s.Text); columns != nil {
+			return stream(ctx, db.Arrow, s.Text, columns, q)
 		}
 	}
 	return run(ctx, db, q)
 }
 
 // describe gives the columns of a statement that can be asked from; nil where it cannot.
-func describe(ctx context.Context, db *lake.DB, statement string) []catalog.Column {
-	rows, err := db.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM (\n"+statement+"\n) AS q)")
+func describe(ctx context.Context, ask asker, statement string) []catalog.Column {
+	reader, err := ask(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM (\n"+statement+"\n) AS q)")
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = rows.Close() }()
+	defer reader.Release()
+	b := &batches{reader: reader, columns: make([]catalog.Column, 2), row: make([]Value, 2)}
 	var columns []catalog.Column
-	for rows.Next() {
-		var c catalog.Column
-		if rows.Scan(&c.Name, &c.Type) != nil {
+	for {
+		row, err := b.next()
+		switch {
+		case err != nil:
 			return nil
+		case row == nil:
+			return columns
 		}
-		columns = append(columns, c)
+		columns = append(columns, catalog.Column{Name: row[0].Text, Type: row[1].Text})
 	}
-	if rows.Err() != nil {
-		return nil
-	}
-	return columns
 }
 
 // stream has DuckDB write every value, and reads the texts as Arrow.
-func stream(ctx context.Context, db *lake.DB, statement string, columns []catalog.Column, q Question) (*Rows, error) {
+func stream(ctx context.Context, ask asker, statement string, columns []catalog.Column, q Question) (*Rows, error) {
 	names, values := make([]string, len(columns)), make([]string, len(columns))
 	for i, c := range columns {
 		names[i] = "c" + strconv.Itoa(i)
@@ -144,7 +154,7 @@ func stream(ctx context.Context, db *lake.DB, statement string, columns []catalo
 	if q.Limit > 0 {
 		text += " LIMIT " + strconv.Itoa(q.Limit)
 	}
-	reader, err := db.Arrow(ctx, text)
+	reader, err := ask(ctx, text)
 	if err != nil {
 		return nil, err
 	}

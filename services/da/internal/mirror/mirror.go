@@ -219,7 +219,7 @@ func (m *Mirror) begin(ctx context.Context) (*pass, error) {
 		}
 		etag = ""
 	}
-	if m.opts.Verify || m.opts.All || len(m.opts.Tables) > 0 {
+	if m.opts.Verify || m.opts.All || len(m.opts.Tables) > 0 || state.Remote == nil {
 		etag = ""
 	}
 	if p.manifest, p.modified, err = m.server.Manifest(ctx, etag); err != nil {
@@ -233,7 +233,7 @@ func (p *pass) compare(ctx context.Context) (err error) {
 	if p.modified {
 		p.want = readManifest(p.manifest, p.state.Tables)
 	} else {
-		p.want = wanted{tables: p.state.Tables}
+		p.want = wanted{tables: p.state.Tables, remote: p.state.Remote}
 	}
 	chosen, err := choose(p.opts.Tables, p.want)
 	if err != nil {
@@ -349,7 +349,7 @@ func (p *pass) remember(ctx context.Context, tables map[string]workspace.Table) 
 	if p.modified {
 		p.saveSchema(ctx)
 	}
-	state := &workspace.State{Server: p.server.Server(), Root: p.ws.Root, Tables: tables, Unwanted: p.unwanted}
+	state := &workspace.State{Server: p.server.Server(), Root: p.ws.Root, Tables: tables, Unwanted: p.unwanted, Remote: p.want.remote}
 	if p.complaint() == nil && len(p.opts.Tables) == 0 && (!p.opts.All || len(p.unwanted) == 0) {
 		state.ManifestETag = p.manifest.ETag
 	}

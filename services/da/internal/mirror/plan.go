@@ -19,15 +19,15 @@ import (
 type wanted struct {
 	tables  map[string]workspace.Table
 	invalid map[string]error
-	remote  map[string]bool
+	remote  map[string]workspace.RemoteTable
 }
 
 // readManifest checks a manifest. Two names that differ only in case cannot both be views: the table
 // that the workspace has already keeps the name, else the first by id.
 func readManifest(m client.Manifest, have map[string]workspace.Table) wanted {
-	w := wanted{tables: map[string]workspace.Table{}, invalid: map[string]error{}, remote: map[string]bool{}}
-	for id := range m.RemoteTables {
-		w.remote[id] = true
+	w := wanted{tables: map[string]workspace.Table{}, invalid: map[string]error{}, remote: map[string]workspace.RemoteTable{}}
+	for id, t := range m.RemoteTables {
+		w.remote[id] = remoteTable(t)
 	}
 	ids := slices.Sorted(maps.Keys(m.Tables))
 	slices.SortStableFunc(ids, func(a, b string) int {
@@ -44,7 +44,7 @@ func readManifest(m client.Manifest, have map[string]workspace.Table) wanted {
 	taken, aliases := map[string]string{}, map[string]bool{}
 	for _, id := range ids {
 		if m.Tables[id].QueryMode == catalog.ModeRemote {
-			w.remote[id] = true
+			w.remote[id] = remoteTable(m.Tables[id])
 			continue
 		}
 		t, err := readTable(id, m.Tables[id])
@@ -65,6 +65,10 @@ func readManifest(m client.Manifest, have map[string]workspace.Table) wanted {
 		w.tables[id] = t
 	}
 	return w
+}
+
+func remoteTable(m client.ManifestTable) workspace.RemoteTable {
+	return workspace.RemoteTable{Source: m.Source, Name: m.Name, Alias: m.Alias, Columns: m.Columns, BigQuery: m.BigQuery}
 }
 
 func readTable(id string, m client.ManifestTable) (workspace.Table, error) {
@@ -122,13 +126,23 @@ func choose(names []string, w wanted) (map[string]bool, error) {
 			chosen[ids[0]] = true
 		case len(ids) > 1:
 			return nil, fault.New(fault.NotFound, "%q can be %s: name one of them", name, strings.Join(ids, " or "))
-		case w.remote[name]:
-			return nil, fault.New(fault.Invalid, "%q stays on its server and cannot be synced: ask it with `da query --remote`", name)
+		case w.isRemote(name):
+			return nil, fault.New(fault.Invalid, "%q stays where it lives and cannot be synced: ask it with `da query`, or `da query --remote`", name)
 		default:
 			return nil, fault.New(fault.NotFound, "there is no table %q, or it is not granted to you: `da status` lists those that are", name)
 		}
 	}
 	return chosen, nil
+}
+
+// isRemote tells whether a table of that id or qualified name stays where it lives.
+func (w wanted) isRemote(name string) bool {
+	for id, t := range w.remote {
+		if id == name || foldASCII(t.Source+"."+t.Name) == foldASCII(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func lookup(name string, w wanted) []string {

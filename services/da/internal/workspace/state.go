@@ -28,6 +28,18 @@ type State struct {
 	Tables map[string]Table `json:"tables"`
 	// Unwanted are the tables of that manifest that the user switched off on the server.
 	Unwanted []string `json:"unwanted,omitempty"`
+	// Remote are the tables of that manifest that stay where they live, by id; nil where an older program wrote the state.
+	Remote map[string]RemoteTable `json:"remote"`
+}
+
+// RemoteTable is a table that stays where it lives.
+type RemoteTable struct {
+	Source  string           `json:"source"`
+	Name    string           `json:"name"`
+	Alias   bool             `json:"alias"`
+	Columns []catalog.Column `json:"columns,omitempty"`
+	// BigQuery is where it lives there; nil where only the server can ask it.
+	BigQuery *catalog.BigQueryTable `json:"bigquery,omitempty"`
 }
 
 // Table is one table as it stands in the workspace.

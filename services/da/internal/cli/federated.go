@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+
+	"github.com/agnes-platform/agnes/pkg/client"
+	"github.com/agnes-platform/agnes/pkg/federation"
+	"github.com/agnes-platform/agnes/services/da/internal/federated"
+	"github.com/agnes-platform/agnes/services/da/internal/workspace"
+)
+
+// afar tells whether a statement reads what is not in the workspace.
+func (a *app) afar(ws *workspace.Workspace, sql string, f queryFlags) (*workspace.State, bool) {
+	if f.write {
+		return nil, false
+	}
+	state, _, err := ws.LoadState()
+	if err != nil {
+		return nil, false // the local database tells what is wrong
+	}
+	return state, len(f.aliases) > 0 || len(federated.Mentions(state, sql)) > 0
+}
+
+// queryFederated answers from the workspace and BigQuery together.
+func (a *app) queryFederated(ctx context.Context, ws *workspace.Workspace, state *workspace.State, sql string, f queryFlags) error {
+	s, err := a.settings()
+	if err != nil {
+		return err
+	}
+	asker := federated.New(federated.Config{
+		Workspace: ws, State: state, BudgetFile: filepath.Join(s.Dir, "bigquery_budget.json"), Note: a.note,
+		Agree: func(plan *federation.HybridPlan) (bool, error) { return a.agree(partsOf(plan), f) },
+	})
+	q := federated.Question{Question: f.question(sql), Registered: f.aliases}
+	if f.format == formatParquet {
+		q.Limit = f.limit
+		return agreed(a.deliver(f.output, func(path string, _ io.Writer) error {
+			q.Parquet = path
+			_, err := asker.Query(ctx, q)
+			return err
+		}, true))
+	}
+	rows, err := asker.Query(ctx, q)
+	if err != nil {
+		return agreed(err)
+	}
+	defer func() { _ = rows.Close() }()
+	return a.deliver(f.output, func(_ string, w io.Writer) error { return a.write(w, rows, f) }, false)
+}
+
+// agreed is no error where nothing was run because nobody agreed to pay.
+func agreed(err error) error {
+	if errors.Is(err, federated.ErrRefused) {
+		return nil
+	}
+	return err
+}
+
+func partsOf(plan *federation.HybridPlan) []client.HybridPart {
+	parts := make([]client.HybridPart, len(plan.Parts))
+	for i, p := range plan.Parts {
+		parts[i] = client.HybridPart{Alias: p.Alias, Bytes: p.Bytes, MaxBytes: p.Reserved, PriceUSD: p.Price}
+		for _, t := range p.Tables {
+			parts[i].Tables = append(parts[i].Tables, t.String())
+		}
+	}
+	return parts
+}
