@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/agnes-platform/agnes/pkg/catalog"
 )
 
 // Table is a table as the server publishes it.
@@ -24,6 +26,7 @@ type Table struct {
 	ID, Source, Name, Description string
 	Alias                         bool
 	Remote                        bool
+	BigQuery                      *catalog.BigQueryTable // where a remote table lives, if there
 	Rows                          int64
 	Columns                       []Column
 	// Parts are the parquet files.
@@ -427,11 +430,15 @@ func (t Table) entry() map[string]any {
 	if t.Remote {
 		mode = "remote"
 	}
-	return map[string]any{
+	entry := map[string]any{
 		"hash": Hash(whole)[:32], "sha256": Hash(whole), "size_bytes": len(whole) + 7, "updated": time.Unix(1_700_000_000, 0).UTC(), "rows": t.Rows,
 		"name": t.Name, "source": t.Source, "alias": t.Alias, "query_mode": mode, "description": t.Description,
 		"fingerprint": Hash(whole), "columns": columns, "parts": parts,
 	}
+	if t.BigQuery != nil {
+		entry["bigquery"] = t.BigQuery
+	}
+	return entry
 }
 
 func (s *Server) find(id string) (Table, bool) {

@@ -22,12 +22,12 @@ func (w *TableWriter) Arrow(ctx context.Context, reader array.RecordReader, colu
 	if err != nil {
 		return err
 	}
-	view, err := lake.NewArrowView(ctx, conn, arrowName, reader)
+	view, err := lake.NewArrowView(ctx, conn, arrowName, reader, columns)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	err = use(view.Select(columns))
+	err = use(view.Select())
 	if failed := view.Err(); failed != nil {
 		return failed
 	}

@@ -19,16 +19,23 @@ import (
 type ArrowView struct {
 	conn    *sql.Conn
 	name    string
+	columns []catalog.Column
 	once    *onceReader
 	release func()
 }
 
 // NewArrowView names what reader gives on a connection, until Close. The reader is asked from DuckDB's threads,
 // one at a time; it has to end by itself when its own context does, for an interrupt does not reach into it.
+// The view has the columns, in their types and order; all as they come where there are none. DuckDB asks the stream for
+// no other columns than it needs and cannot be told that it gets all the same: a query has to use every one of them.
 // A build without the tag duckdb_arrow cannot do this, and says so.
-func NewArrowView(ctx context.Context, conn *sql.Conn, name string, reader array.RecordReader) (*ArrowView, error) {
-	v := &ArrowView{conn: conn, name: name, once: &onceReader{RecordReader: reader, ctx: ctx}}
-	err := conn.Raw(func(driver any) (err error) {
+func NewArrowView(ctx context.Context, conn *sql.Conn, name string, reader array.RecordReader, columns []catalog.Column) (*ArrowView, error) {
+	reader, err := project(reader, columns)
+	if err != nil {
+		return nil, err
+	}
+	v := &ArrowView{conn: conn, name: name, columns: columns, once: &onceReader{RecordReader: reader, ctx: ctx}}
+	err = conn.Raw(func(driver any) (err error) {
 		v.release, err = registerArrow(driver, v.once, name)
 		return err
 	})
@@ -48,17 +55,70 @@ func (v *ArrowView) Close() error {
 	return Scrub(err)
 }
 
-// Select reads the view in the types of the columns, in their order.
-func (v *ArrowView) Select(columns []catalog.Column) string {
-	if len(columns) == 0 {
+// Select reads the view.
+func (v *ArrowView) Select() string {
+	if len(v.columns) == 0 {
 		return "SELECT * FROM " + QuoteIdent(v.name)
 	}
-	list := make([]string, len(columns))
-	for i, c := range columns {
+	list := make([]string, len(v.columns))
+	for i, c := range v.columns {
 		list[i] = "CAST(" + QuoteIdent(c.Name) + " AS " + c.Type + ") AS " + QuoteIdent(c.Name)
 	}
 	return "SELECT " + strings.Join(list, ", ") + " FROM " + QuoteIdent(v.name)
 }
+
+// projected gives some of the columns of a reader, in another order.
+type projected struct {
+	array.RecordReader
+	schema *arrow.Schema
+	at     []int
+	batch  arrow.RecordBatch
+}
+
+// project leaves the reader as it is where it has the columns already.
+func project(reader array.RecordReader, columns []catalog.Column) (array.RecordReader, error) {
+	schema := reader.Schema()
+	p := &projected{RecordReader: reader, at: make([]int, len(columns))}
+	fields := make([]arrow.Field, len(columns))
+	same := len(columns) == 0 || len(columns) == schema.NumFields()
+	for i, c := range columns {
+		found := schema.FieldIndices(c.Name)
+		if len(found) == 0 {
+			return nil, fmt.Errorf("read Arrow: there is no column %q", c.Name)
+		}
+		p.at[i], fields[i] = found[0], schema.Field(found[0])
+		same = same && found[0] == i
+	}
+	if same {
+		return reader, nil
+	}
+	p.schema = arrow.NewSchema(fields, nil)
+	return p, nil
+}
+
+func (p *projected) Schema() *arrow.Schema { return p.schema }
+
+func (p *projected) Next() bool {
+	if p.batch != nil {
+		p.batch.Release()
+		p.batch = nil
+	}
+	if !p.RecordReader.Next() {
+		return false
+	}
+	whole := p.RecordReader.RecordBatch()
+	columns := make([]arrow.Array, len(p.at))
+	for i, at := range p.at {
+		columns[i] = whole.Column(at)
+	}
+	p.batch = array.NewRecordBatch(p.schema, columns, whole.NumRows())
+	return true
+}
+
+func (p *projected) RecordBatch() arrow.RecordBatch { return p.batch }
+
+// Record is asked for by the export to DuckDB.
+func (p *projected) Record() arrow.RecordBatch { return p.batch }
 
 // ArrowCopy says how CopyArrow writes.
 type ArrowCopy struct {
@@ -78,12 +138,12 @@ func CopyArrow(ctx context.Context, db *DB, reader array.RecordReader, o ArrowCo
 		return 0, fmt.Errorf("copy Arrow: %w", Scrub(err))
 	}
 	defer func() { _ = conn.Close() }()
-	view, err := NewArrowView(ctx, conn, "agnes_arrow", reader)
+	view, err := NewArrowView(ctx, conn, "agnes_arrow", reader, o.Columns)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	statement := "COPY (" + view.Select(o.Columns) + ") TO " + QuoteLiteral(o.Path) + " (FORMAT parquet, COMPRESSION zstd"
+	statement := "COPY (" + view.Select() + ") TO " + QuoteLiteral(o.Path) + " (FORMAT parquet, COMPRESSION zstd"
 	if o.GroupRows > 0 {
 		statement += fmt.Sprintf(", ROW_GROUP_SIZE %d", o.GroupRows)
 	}

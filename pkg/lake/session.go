@@ -82,6 +82,8 @@ type SessionOptions struct {
 	TempDir string
 	// TempBytes bounds what is spilled; zero means DefaultTempBytes.
 	TempBytes int64
+	// Output is a file that Copy may write; empty for none.
+	Output string
 	// Plan makes a session in which statements are planned: remote tables are empty stand-ins.
 	Plan bool
 }
@@ -96,6 +98,7 @@ type Session struct {
 	instance *instance
 	threads  int
 	plan     bool
+	output   string
 	problems map[string]error
 }
 
@@ -138,7 +141,7 @@ func OpenBlank(o SessionOptions) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	return &Session{instance: i, threads: o.Threads, plan: o.Plan, problems: make(map[string]error)}, nil
+	return &Session{instance: i, threads: o.Threads, plan: o.Plan, output: o.Output, problems: make(map[string]error)}, nil
 }
 
 // Show gives a blank session its views, as OpenSession does, and locks it. After an error the session
@@ -163,6 +166,9 @@ func (s *Session) fill(ctx context.Context, views []View) error {
 		return err
 	}
 	var files []string
+	if s.output != "" {
+		files = append(files, s.output)
+	}
 	for _, v := range views {
 		if v.deferred() {
 			continue
@@ -372,6 +378,48 @@ func (s *Session) Query(ctx context.Context, sql string) (*Result, error) {
 		return nil, err
 	}
 	return stream(ctx, statement, release)
+}
+
+// Copy runs one statement that only reads and writes its answer, at most limit rows where that is above zero, into the
+// parquet file SessionOptions.Output. It tells how many rows that has. Errors are those of Query.
+func (s *Session) Copy(ctx context.Context, sql string, limit int64) (rows int64, err error) {
+	conn, err := s.instance.connect()
+	if err != nil {
+		return 0, err
+	}
+	defer mapping.Disconnect(&conn)
+	defer interruptOn(ctx, conn)()
+	if rows, err = s.copy(conn, sql, limit); err != nil && ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return rows, err
+}
+
+func (s *Session) copy(conn mapping.Connection, sql string, limit int64) (int64, error) {
+	read, err := parseRead(sql, 0)
+	if err != nil {
+		return 0, err
+	}
+	if read.explain != "" {
+		return 0, fault.New(fault.Invalid, "the plan of a statement is no table")
+	}
+	statement, err := admit(conn, sql)
+	if err != nil {
+		return 0, err
+	}
+	mapping.DestroyPrepare(&statement)
+	query := "SELECT * FROM (\n" + read.query + "\n) AS q"
+	if limit > 0 {
+		query += " LIMIT " + strconv.FormatInt(limit, 10)
+	}
+	count, err := texts(conn, "COPY ("+query+") TO "+QuoteLiteral(s.output)+" (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
+	if err != nil {
+		return 0, err
+	}
+	if len(count) != 1 {
+		return 0, fault.New(fault.Internal, "DuckDB did not tell what it wrote")
+	}
+	return strconv.ParseInt(count[0], 10, 64)
 }
 
 // Close closes the session. Results that are still open keep what they need.

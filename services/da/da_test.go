@@ -19,9 +19,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/agnes-platform/agnes/pkg/audit"
+	"github.com/agnes-platform/agnes/pkg/bigquery"
+	"github.com/agnes-platform/agnes/pkg/bigquery/bigquerytest"
+	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/clienttest"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/da"
@@ -39,7 +45,8 @@ type serverKey struct{}
 // script has:
 //
 //	publish NAME SQL…     the tables that the server has from now on; parts are separated by |
-//	remote NAME           adds a table that only the server can be asked for
+//	remote NAME [PROJECT.DATASET.TABLE COLUMN:TYPE…]  adds a table that only the server can be asked for, or that lives in BigQuery
+//	bigquery              has BigQuery answer from now on: it has acme.web.events (id, kind) with 10 rows
 //	fault KEY=VALUE…      makes requests fail: path, times, after, status, retry, cut, flip, stall, page
 //	heal                  ends all faults
 //	revoke-tokens         ends all sessions and tokens
@@ -62,6 +69,7 @@ type serverKey struct{}
 // and the variables ESC (the character), SERVER, TOKEN (a personal access token) and the usual DA_….
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	google := warehouse(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -81,8 +89,12 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(env.Cd, 0o750)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"publish":       publish,
-			"remote":        remote,
+			"publish": publish,
+			"remote":  remote,
+			"bigquery": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv(bigquery.EnvEmulator, google.Endpoint)
+				ts.Setenv(bigquery.EnvStorageEmulator, google.StorageEndpoint)
+			},
 			"fault":         inject,
 			"heal":          func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Heal() },
 			"revoke-tokens": func(ts *testscript.TestScript, _ bool, _ []string) { server(ts).RevokeAll() },
@@ -156,7 +168,35 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 func remote(ts *testscript.TestScript, _ bool, args []string) {
 	tables, _ := published.Load(server(ts))
 	list, _ := tables.([]clienttest.Table)
-	server(ts).Publish(append(list, clienttest.Table{Name: args[0], Source: "shop", Remote: true, Alias: true})...)
+	t := clienttest.Table{Name: args[0], Source: "shop", Remote: true, Alias: true}
+	if len(args) > 1 {
+		path := strings.Split(args[1], ".")
+		t.BigQuery = &catalog.BigQueryTable{Project: path[0], Dataset: path[1], Table: path[2]}
+		for _, column := range args[2:] {
+			name, kind, _ := strings.Cut(column, ":")
+			t.Columns = append(t.Columns, clienttest.Column{Name: name, Type: kind})
+		}
+	}
+	list = append(list, t)
+	published.Store(server(ts), list)
+	server(ts).Publish(list...)
+}
+
+// warehouse is BigQuery with the table acme.web.events of 10 rows, 20 MiB large.
+func warehouse(t *testing.T) *bigquerytest.Server {
+	t.Helper()
+	ids, kinds := array.NewInt64Builder(memory.DefaultAllocator), array.NewStringBuilder(memory.DefaultAllocator)
+	for i := range 10 {
+		ids.Append(int64(i))
+		kinds.Append("kind " + strconv.Itoa(i%2))
+	}
+	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64, Nullable: true}, {Name: "kind", Type: arrow.BinaryTypes.String, Nullable: true}}, nil)
+	s := bigquerytest.New(t)
+	s.Put(bigquerytest.Table{
+		Project: "acme", Dataset: "web", Name: "events", Bytes: 20 << 20, Fields: bigquerytest.Fields("id", "INTEGER", "kind", "STRING"),
+		Batches: []arrow.RecordBatch{array.NewRecordBatch(schema, []arrow.Array{ids.NewArray(), kinds.NewArray()}, 10)},
+	})
+	return s
 }
 
 // parquet makes a part out of a query.

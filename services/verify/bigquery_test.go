@@ -190,7 +190,7 @@ func texts(ctx context.Context, r *bigquery.Result, err error) ([]string, error)
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	view, err := lake.NewArrowView(ctx, conn, "result", r.Reader())
+	view, err := lake.NewArrowView(ctx, conn, "result", r.Reader(), r.Columns())
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func texts(ctx context.Context, r *bigquery.Result, err error) ([]string, error)
 	for i, c := range r.Columns() {
 		list[i] = "coalesce(CAST(" + lake.QuoteIdent(c.Name) + " AS VARCHAR), '∅')"
 	}
-	rows, err := conn.QueryContext(ctx, "SELECT concat_ws('|', "+strings.Join(list, ", ")+") FROM ("+view.Select(r.Columns())+") ORDER BY 1")
+	rows, err := conn.QueryContext(ctx, "SELECT concat_ws('|', "+strings.Join(list, ", ")+") FROM ("+view.Select()+") ORDER BY 1")
 	if err != nil {
 		return nil, errors.Join(err, view.Err())
 	}

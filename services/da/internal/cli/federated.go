@@ -12,20 +12,18 @@ import (
 	"github.com/agnes-platform/agnes/services/da/internal/workspace"
 )
 
-// afar tells whether a statement reads what is not in the workspace.
-func (a *app) afar(ws *workspace.Workspace, sql string, f queryFlags) (*workspace.State, bool) {
-	if f.write {
-		return nil, false
-	}
+// afar tells whether a statement that the local database cannot answer may be over tables that stay where they live.
+func (a *app) afar(ws *workspace.Workspace, sql string, f queryFlags) bool {
 	state, _, err := ws.LoadState()
-	if err != nil {
-		return nil, false // the local database tells what is wrong
-	}
-	return state, len(f.aliases) > 0 || len(federated.Mentions(state, sql)) > 0
+	return err == nil && !f.write && len(federated.Mentions(state, sql)) > 0
 }
 
 // queryFederated answers from the workspace and BigQuery together.
-func (a *app) queryFederated(ctx context.Context, ws *workspace.Workspace, state *workspace.State, sql string, f queryFlags) error {
+func (a *app) queryFederated(ctx context.Context, ws *workspace.Workspace, sql string, f queryFlags) error {
+	state, _, err := ws.LoadState()
+	if err != nil {
+		return err
+	}
 	s, err := a.settings()
 	if err != nil {
 		return err

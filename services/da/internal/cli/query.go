@@ -173,10 +173,18 @@ func (a *app) queryLocal(ctx context.Context, sql string, f queryFlags) error {
 		return err
 	}
 	a.mend(ctx, ws)
-	if state, afar := a.afar(ws, sql, f); afar {
-		return a.queryFederated(ctx, ws, state, sql, f)
+	if len(f.aliases) > 0 {
+		return a.queryFederated(ctx, ws, sql, f)
 	}
-	db := localdb.New(ws)
+	err = a.queryDatabase(ctx, localdb.New(ws), sql, f)
+	if fault.Is(err, fault.NotFound) && a.afar(ws, sql, f) {
+		return a.queryFederated(ctx, ws, sql, f)
+	}
+	return err
+}
+
+// queryDatabase answers from the workspace's own database alone.
+func (a *app) queryDatabase(ctx context.Context, db *localdb.DB, sql string, f queryFlags) error {
 	if f.format == formatParquet {
 		return a.deliver(f.output, func(path string, _ io.Writer) error {
 			_, err := db.CopyParquet(ctx, localdb.Question{SQL: sql, Write: f.write, Limit: f.limit}, path)

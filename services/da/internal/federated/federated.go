@@ -171,7 +171,7 @@ func (r *running) prepare(ctx context.Context) error {
 
 // register fetches what is registered, once it is agreed what that costs.
 func (r *running) register(ctx context.Context) error {
-	client, err := r.open(ctx, "")
+	client, err := r.open(ctx, r.anyProject())
 	if err != nil {
 		return err
 	}
@@ -197,6 +197,16 @@ func (r *running) register(ctx context.Context) error {
 	return nil
 }
 
+// anyProject is that of a granted table, for who names none; empty where there is none.
+func (r *running) anyProject() string {
+	for _, id := range slices.Sorted(maps.Keys(r.cfg.State.Remote)) {
+		if t := r.cfg.State.Remote[id]; t.BigQuery != nil {
+			return t.BigQuery.Project
+		}
+	}
+	return ""
+}
+
 // open gives the client of Google's. project is that of the table in question.
 func (r *running) open(ctx context.Context, project string) (*bigquery.Client, error) {
 	if r.client != nil {
@@ -212,7 +222,7 @@ func (r *running) open(ctx context.Context, project string) (*bigquery.Client, e
 	}
 	client, err := bigquery.Open(context.WithoutCancel(ctx), cfg)
 	if fault.Is(err, fault.Unauthenticated) {
-		return nil, fault.Wrap(err, fault.Unavailable,
+		return nil, fault.Wrap(err, fault.Permanent,
 			"this machine has no credentials of Google's: run `gcloud auth application-default login`, or let the server answer: add --remote")
 	}
 	if err != nil {
@@ -283,7 +293,7 @@ func (r *running) fetch(ctx context.Context, s federation.Scan) (string, error) 
 		}
 	}
 	if found.BigQuery == nil {
-		return "", fault.New(fault.Unavailable, "the table %s can only be asked on the server: add --remote", s.Table)
+		return "", fault.New(fault.Permanent, "the table %s can only be asked on the server: add --remote", s.Table)
 	}
 	client, err := r.open(ctx, found.BigQuery.Project)
 	if err != nil {
@@ -314,5 +324,5 @@ func hint(err error) error {
 	if cause == nil || !fault.Is(err, fault.Unavailable) {
 		return err
 	}
-	return fault.Wrap(err, fault.Unavailable, "%s (%.300s); the server may be able to: add --remote", fault.Message(err), fault.Message(cause))
+	return fault.Wrap(err, fault.Permanent, "%s (%.300s); the server may be able to: add --remote", fault.Message(err), fault.Message(cause))
 }

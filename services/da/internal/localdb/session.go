@@ -18,9 +18,10 @@ import (
 // sessionMemory bounds a statement over tables that stay where they live; what needs more is spilled.
 const sessionMemory = 4 << 30
 
-// session opens one over the views alone: what is fetched for one statement is never a part of the database.
-func (d *DB) session(ctx context.Context, views []lake.View, plan bool) (*lake.Session, error) {
-	s, err := lake.OpenSession(ctx, lake.SessionOptions{Views: views, MemoryBytes: sessionMemory, TempDir: filepath.Join(filepath.Dir(d.ws.Database()), "tmp"), Plan: plan})
+// session opens one over views alone: what is fetched for one statement is never a part of the database.
+func (d *DB) session(ctx context.Context, o lake.SessionOptions) (*lake.Session, error) {
+	o.MemoryBytes, o.TempDir = sessionMemory, filepath.Join(filepath.Dir(d.ws.Database()), "tmp")
+	s, err := lake.OpenSession(ctx, o)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Permanent, "the tables of the workspace cannot be opened: %s", reason(err))
 	}
@@ -45,7 +46,7 @@ func (d *DB) Views(tables map[string]workspace.Table) []lake.View {
 
 // Needs tells what a statement needs of the remote tables among the views; known is false where its plan does not tell.
 func (d *DB) Needs(ctx context.Context, views []lake.View, q Question) (scans []federation.Scan, known bool, err error) {
-	s, err := d.session(ctx, views, true)
+	s, err := d.session(ctx, lake.SessionOptions{Views: views, Plan: true})
 	if err != nil {
 		return nil, false, err
 	}
@@ -64,7 +65,7 @@ func (d *DB) Needs(ctx context.Context, views []lake.View, q Question) (scans []
 // Over answers a statement in a session over the views. An error that lake.IsRemote knows tells that it reads what none of
 // them holds; rows that are given were read as far as the first of them.
 func (d *DB) Over(ctx context.Context, views []lake.View, q Question) (*Rows, error) {
-	s, err := d.session(ctx, views, false)
+	s, err := d.session(ctx, lake.SessionOptions{Views: views})
 	if err != nil {
 		return nil, err
 	}
@@ -143,30 +144,12 @@ func (r *Rows) ahead() (*Rows, error) {
 
 // OverParquet writes the answer of a statement over the views into a parquet file, and tells how many rows it has.
 func (d *DB) OverParquet(ctx context.Context, views []lake.View, q Question, path string) (rows int64, err error) {
-	s, err := d.session(ctx, views, false)
+	s, err := d.session(ctx, lake.SessionOptions{Views: views, Output: path})
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
-	statement, err := lake.OneStatement(q.SQL)
-	if err != nil {
-		return 0, err
-	}
-	text := statement.Text
-	if q.Limit > 0 {
-		text = fmt.Sprintf("SELECT * FROM (\n%s\n) AS q LIMIT %d", text, q.Limit)
-	}
-	result, err := s.Query(ctx, text)
-	if err != nil {
-		return 0, d.overError(err)
-	}
-	defer result.Close()
-	db, err := lake.Open(ctx, lake.Options{MemoryBytes: sessionMemory / 4, TempDir: filepath.Join(filepath.Dir(d.ws.Database()), "tmp")})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if rows, err = lake.CopyArrow(ctx, db, result, lake.ArrowCopy{Path: path, Columns: result.Columns()}); err != nil {
+	if rows, err = s.Copy(ctx, q.SQL, int64(q.Limit)); err != nil {
 		return 0, d.overError(err)
 	}
 	return rows, nil
