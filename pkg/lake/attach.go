@@ -40,6 +40,9 @@ var (
 	extensionName  = regexp.MustCompile(`\A[a-z][a-z0-9_]*\z`)
 )
 
+// DuckDBVersion is DuckDB's own, such as v1.5.5, which extensions have to be made for.
+func DuckDBVersion() string { return mapping.LibraryVersion() }
+
 // IsNoExtension tells whether an attachment failed because its extension is not there.
 func IsNoExtension(err error) bool { return errors.Is(err, errNoExtension) }
 
@@ -170,7 +173,7 @@ func extensionFile(dir, name string) string {
 	dir = LiteralPath(dir)
 	for _, n := range names {
 		for _, below := range extensionFolders {
-			found, _ := filepath.Glob(filepath.Join(dir, strings.ReplaceAll(below, "VERSION", mapping.LibraryVersion()), n+".duckdb_extension")) // no bad pattern
+			found, _ := filepath.Glob(filepath.Join(dir, strings.ReplaceAll(below, "VERSION", DuckDBVersion()), n+".duckdb_extension")) // no bad pattern
 			for _, file := range found {
 				if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
 					return file

@@ -144,7 +144,8 @@ func (r report) faultOf(table, extension string) error {
 		return nil
 	case failedExtension:
 		return fault.Wrap(cause, fault.Unavailable,
-			"the table %s needs DuckDB's extension %q, which this server does not have: whoever runs it puts it into the folder remote_query.extension_directory, or sets remote_query.allow_install", table, extension)
+			"the table %s needs DuckDB's extension %q (%s), which this server does not have: whoever runs it puts it into the folder remote_query.extension_directory, or sets remote_query.allow_install",
+			table, extension, lake.DuckDBVersion())
 	case failedSchema:
 		return fault.Wrap(cause, fault.Unavailable, "the table %s is not what it was when it was published: its source has to run again", table)
 	case failedSize:
