@@ -77,14 +77,17 @@ func (s *Store) writeCanary(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the state does not take writes")
+		return fault.Wrap(err, fault.Unavailable, "the state does not take writes: %s", fault.Message(err))
 	}
 	got, err := readOne(ctx, s, nil, scanString, "SELECT value FROM canary WHERE id = 1")
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the state does not give back what was written")
+		return fault.Wrap(err, fault.Unavailable, "the state does not give back what was written: %s", fault.Message(err))
 	}
 	if got != value {
 		return fault.New(fault.Unavailable, "the state does not give back what was written")
+	}
+	if s.cramped() {
+		return errCramped
 	}
 	return nil
 }

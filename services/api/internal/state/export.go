@@ -97,30 +97,26 @@ func (s *Store) export(ctx context.Context) (string, error) {
 
 // exportTables writes the tables in one transaction that reads.
 func (s *Store) exportTables(ctx context.Context, dir string) (manifest, error) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	if s.life.Err() != nil {
-		return manifest{}, errClosed
-	}
-	ctx, cancel := context.WithTimeout(ctx, exportTimeout)
-	defer cancel()
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return manifest{}, sqlError(err)
-	}
-	defer func() { _ = tx.Rollback() }()
 	m := manifest{Version: currentVersion(), ExportedAt: s.now(), Tables: map[string]manifestTable{}}
-	tables, err := collect(ctx, tx, scanString, `SELECT table_name FROM information_schema.tables
-		WHERE table_schema = 'main' AND table_type = 'BASE TABLE' AND table_catalog = current_database() ORDER BY table_name`)
-	if err != nil {
-		return manifest{}, sqlError(err)
-	}
-	for _, table := range tables {
-		if err := exportTable(ctx, tx, dir, table, &m); err != nil {
-			return manifest{}, sqlError(err)
+	err := s.reading(ctx, exportTimeout, func(ctx context.Context) error {
+		tx, err := s.db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
 		}
-	}
-	return m, nil
+		defer func() { _ = tx.Rollback() }()
+		tables, err := collect(ctx, tx, scanString, `SELECT table_name FROM information_schema.tables
+			WHERE table_schema = 'main' AND table_type = 'BASE TABLE' AND table_catalog = current_database() ORDER BY table_name`)
+		if err != nil {
+			return err
+		}
+		for _, table := range tables {
+			if err := exportTable(ctx, tx, dir, table, &m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return m, err
 }
 
 func exportTable(ctx context.Context, tx *sql.Tx, dir, table string, m *manifest) error {

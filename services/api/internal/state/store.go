@@ -99,8 +99,10 @@ type Store struct {
 	// gate is held for reading by every read. A checkpoint after an update needs a moment in which no
 	// read has an older snapshot open; it holds the gate for writing where it does not find one.
 	gate  sync.RWMutex
-	dirty atomic.Bool   // a write is in the log but not in the file
-	kick  chan struct{} // wakes the upkeep
+	dirty atomic.Bool          // a write is in the log but not in the file
+	full  atomic.Bool          // the disk was full at the last checkpoint
+	lost  atomic.Pointer[loss] // why the database must be opened anew; nil where it need not
+	kick  chan struct{}        // wakes the upkeep
 	// changes counts writes of what is worth an export; exported is one more than its value at the
 	// last export of this process, 0 before that.
 	changes, exported atomic.Uint64
@@ -225,7 +227,9 @@ func (s *Store) Close() error {
 		if _, cerr := s.writer.ExecContext(context.Background(), "CHECKPOINT"); cerr != nil {
 			s.log.Warn().Err(lake.Scrub(cerr)).Msg("the last checkpoint of the state failed; the log stays beside the file")
 		}
-		err = errors.Join(s.writer.Close(), s.db.Close())
+		if err = errors.Join(s.writer.Close(), s.db.Close()); s.lost.Load() != nil {
+			err = nil // it was closed when it was given up
+		}
 		s.gate.Unlock()
 		s.unlock()
 	})
@@ -272,9 +276,13 @@ func (s *Store) write(ctx context.Context, what touch, work func(ctx context.Con
 	if s.life.Err() != nil {
 		return errClosed
 	}
+	if err := s.reopen(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	if err := transact(ctx, s.writer, work); err != nil {
+		s.noteLoss(err)
 		return err
 	}
 	if what&touchesIdentity != 0 {
@@ -311,17 +319,19 @@ func transact(ctx context.Context, conn *sql.Conn, work func(ctx context.Context
 }
 
 // checkpoint moves the log into the file. The caller has the writer's token. Where a reader stands in
-// the way the commit is safe in the log, and the upkeep does it a moment later.
+// the way, or the disk is full, the commit is safe in the log, and the upkeep does it later.
 func (s *Store) checkpoint(ctx context.Context) {
-	if _, err := s.writer.ExecContext(ctx, "CHECKPOINT"); err == nil {
-		s.dirty.Store(false)
-		return
+	if !s.cramped() {
+		_, err := s.writer.ExecContext(ctx, "CHECKPOINT")
+		s.fullUp(err)
+		s.noteLoss(err)
+		if err == nil {
+			s.dirty.Store(false)
+			return
+		}
 	}
 	s.dirty.Store(true)
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
+	s.wake()
 }
 
 // querier is what reads need: the pool, or a transaction.
@@ -331,14 +341,24 @@ type querier interface {
 
 // read runs short queries that see everything committed before.
 func (s *Store) read(ctx context.Context, work func(ctx context.Context, q querier) error) error {
+	return s.reading(ctx, readTimeout, func(ctx context.Context) error { return work(ctx, s.db) })
+}
+
+// reading runs work that asks the database beside writes.
+func (s *Store) reading(ctx context.Context, limit time.Duration, work func(ctx context.Context) error) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	if s.life.Err() != nil {
 		return errClosed
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return sqlError(work(ctx, s.db))
+	err := work(ctx)
+	s.noteLoss(err)
+	return sqlError(err)
 }
 
 // collect reads all rows of a query.
@@ -402,6 +422,9 @@ func sqlError(err error) error {
 		return err
 	}
 	scrubbed := lake.Scrub(err)
+	if lake.DiskFull(scrubbed) {
+		return fault.Wrap(scrubbed, fault.Unavailable, "the state cannot be written: %s", reasonOf(scrubbed))
+	}
 	switch lake.ClassOf(scrubbed) {
 	case lake.ClassIO, lake.ClassOutOfMemory, lake.ClassFatal:
 		return fault.Wrap(scrubbed, fault.Unavailable, "the state cannot be read or written at the moment")

@@ -15,7 +15,8 @@ const (
 	exportLook = time.Minute
 )
 
-// upkeep finishes checkpoints that readers held up, and exports the state on a timer.
+// upkeep finishes checkpoints that readers or a full disk held up, opens a database anew that was given
+// up, and exports the state on a timer.
 func (s *Store) upkeep() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -42,11 +43,18 @@ func (s *Store) nextLook() time.Duration {
 // finishCheckpoint waits for a moment without readers. Should there be none for a while, it makes new
 // readers wait until those that are there are done: otherwise the log would grow without end.
 func (s *Store) finishCheckpoint() {
-	for began := time.Now(); s.dirty.Load(); {
+	for began := time.Now(); s.dirty.Load() || s.lost.Load() != nil; {
 		select {
 		case s.writing <- struct{}{}:
 		case <-s.life.Done():
 			return // Close does it
+		}
+		if s.reopen() != nil || s.cramped() {
+			<-s.writing
+			if !s.pause(reopenPause) {
+				return
+			}
+			continue
 		}
 		if time.Since(began) > drainAfter {
 			s.gate.Lock()
@@ -66,7 +74,10 @@ func (s *Store) finishCheckpoint() {
 func (s *Store) checkpointAlone() {
 	ctx, cancel := context.WithTimeout(s.life, writeTimeout)
 	defer cancel()
-	if _, err := s.writer.ExecContext(ctx, "CHECKPOINT"); err != nil {
+	_, err := s.writer.ExecContext(ctx, "CHECKPOINT")
+	s.fullUp(err)
+	s.noteLoss(err)
+	if err != nil {
 		s.log.Warn().Err(lake.Scrub(err)).Msg("the state cannot be checkpointed, trying again")
 		s.pause(time.Second)
 		return
