@@ -73,6 +73,12 @@ type HybridQuestion struct {
 	Readable func(bigquery.TableRef) bool
 	// MaxBytes that all parts may be billed for; zero for no bound beside the budget.
 	MaxBytes int64
+	// SQL joins the parts to local tables, whose keys Keys asks for: at most MaxKeys of them are sent along. NoSemiJoin sends
+	// none.
+	SQL        string
+	Keys       Keys
+	MaxKeys    int64
+	NoSemiJoin bool
 }
 
 // HybridPart is one registered query, estimated.
@@ -85,6 +91,13 @@ type HybridPart struct {
 	Price           float64
 	// Billed and Rows are known once it was fetched.
 	Billed, Rows int64
+	// SemiJoin is what is sent along with it.
+	SemiJoin SemiJoin
+
+	constant   bool // it reads nothing
+	params     []bigquery.Param
+	conditions []string
+	empty      bool // no row of it can match
 }
 
 // HybridPlan is what a question would cost.
@@ -128,9 +141,19 @@ func (h *Hybrid) Plan(ctx context.Context, w Warehouse, q HybridQuestion) (*Hybr
 	slices.SortFunc(plan.Parts, func(a, b HybridPart) int { return strings.Compare(a.Alias, b.Alias) })
 	for i := range plan.Parts {
 		p := &plan.Parts[i]
+		parsed, err := ParseRegistered(p.SQL, q.Readable != nil)
+		if err != nil {
+			return nil, partError(p.Alias, typeQuery, err)
+		}
+		p.SQL, p.constant = parsed.Text, parsed.constant
 		if err := h.estimate(ctx, w, q, p); err != nil {
 			return nil, err
 		}
+	}
+	if err := h.pushdown(ctx, w, q, plan.Parts); err != nil {
+		return nil, err
+	}
+	for _, p := range plan.Parts {
 		plan.Reserved = sum(plan.Reserved, p.Reserved)
 		plan.Price += p.Price
 	}
@@ -141,12 +164,7 @@ func (h *Hybrid) Plan(ctx context.Context, w Warehouse, q HybridQuestion) (*Hybr
 }
 
 func (h *Hybrid) estimate(ctx context.Context, w Warehouse, q HybridQuestion, p *HybridPart) error {
-	parsed, err := ParseRegistered(p.SQL, q.Readable != nil)
-	if err != nil {
-		return partError(p.Alias, typeQuery, err)
-	}
-	p.SQL = parsed.Text
-	e, err := w.DryRun(ctx, bigquery.Query{SQL: p.SQL})
+	e, err := w.DryRun(ctx, bigquery.Query{SQL: p.SQL, Params: p.params})
 	if err != nil {
 		return partError(p.Alias, typeRemote, dryRunError(err, q.Readable != nil))
 	}
@@ -154,7 +172,7 @@ func (h *Hybrid) estimate(ctx context.Context, w Warehouse, q HybridQuestion, p 
 		return partError(p.Alias, typeQuery, fault.New(fault.Invalid, "only a SELECT is registered, and BigQuery says that this is %s", e.StatementType))
 	}
 	if q.Readable != nil {
-		if len(e.Tables) == 0 && !parsed.constant {
+		if len(e.Tables) == 0 && !p.constant {
 			return partError(p.Alias, typeRemote, errNotYours)
 		}
 		for _, t := range e.Tables {
@@ -282,8 +300,11 @@ func (h *Hybrid) fetchAll(ctx context.Context, w Warehouse, f *Fetched) error {
 // fetch runs one query and writes its rows. Until it is known what was billed, that is what was reserved: a job
 // that failed or was cancelled may be billed.
 func (h *Hybrid) fetch(ctx context.Context, w Warehouse, p *HybridPart, path string) (lake.View, error) {
+	if p.empty {
+		return lake.View{Schema: registeredSchema, Name: p.Alias, Aliases: []string{p.Alias}, Columns: p.Columns}, nil
+	}
 	p.Billed = p.Reserved
-	result, err := w.Run(ctx, bigquery.Query{SQL: p.SQL, MaxBytesBilled: p.Reserved, Labels: map[string]string{"agnes": "hybrid"}})
+	result, err := w.Run(ctx, bigquery.Query{SQL: p.SQL, Params: p.params, MaxBytesBilled: p.Reserved, Labels: map[string]string{"agnes": "hybrid"}})
 	if err != nil {
 		return lake.View{}, h.fetchError(ctx, p.Alias, err)
 	}

@@ -247,3 +247,34 @@ func namesIn(text string) []string {
 		}
 	}
 }
+
+// Tree is a statement as json_serialize_sql writes it, by the parser alone: nothing is looked up. Errors are fault.Invalid.
+func Tree(sql string) (string, error) {
+	p := parsers()
+	if p.err != nil {
+		return "", p.err
+	}
+	if len(sql) > maxInspected {
+		return "", fault.New(fault.Invalid, "the statement is too long to be looked into")
+	}
+	raw, err := p.tree(sql)
+	if err != nil {
+		return "", fault.Wrap(err, fault.Invalid, "DuckDB cannot tell what the statement is made of")
+	}
+	return raw, nil
+}
+
+// FromTree is the statement of a tree, as json_deserialize_sql writes it. Errors are fault.Invalid.
+func FromTree(tree string) (string, error) {
+	p := parsers()
+	if p.err != nil {
+		return "", p.err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rows, err := texts(p.conn, "SELECT json_deserialize_sql("+QuoteLiteral(tree)+"::JSON)")
+	if err != nil || len(rows) != 1 {
+		return "", fault.Wrap(err, fault.Invalid, "DuckDB cannot write the statement")
+	}
+	return rows[0], nil
+}
