@@ -108,6 +108,15 @@ type HybridPlan struct {
 	Price    float64
 }
 
+// StandIns are the registered queries as views without rows, over which a statement can be planned.
+func (p *HybridPlan) StandIns() []lake.View {
+	views := make([]lake.View, len(p.Parts))
+	for i, part := range p.Parts {
+		views[i] = lake.View{Schema: registeredSchema, Name: part.Alias, Aliases: []string{part.Alias}, Columns: part.Columns, Remote: true}
+	}
+	return views
+}
+
 // Google bills whole MiB, and at least 10 of them for each table.
 const (
 	billedUnit  = 1 << 20

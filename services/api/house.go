@@ -101,6 +101,7 @@ func (h *house) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	h.hybrids.asking = &asking{engine: h.engine, dataDir: h.engine.DataDir(), remotes: h.remotes}
 	if err := h.metrics.Register(queryMetrics{h.engine, h.remotes.store}); err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (h *house) buildServer(ctx context.Context) error {
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
 		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: granting,
-		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: &asking{engine: h.engine, dataDir: h.engine.DataDir(), remotes: h.remotes}, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
+		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: h.hybrids.asking, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
 		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),

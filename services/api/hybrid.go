@@ -20,6 +20,7 @@ type hybrids struct {
 	instance func() *service.Instance
 	limits   service.RemoteQuery
 	clients  *warehouses
+	asking   *asking // set once the engine is there
 }
 
 // openHybrid prepares for hybrid queries; fetched is the folder of the rows.
@@ -39,7 +40,10 @@ func (h *hybrids) Plan(ctx context.Context, q httpapi.HybridQuestion) (httpapi.H
 	if err != nil {
 		return httpapi.HybridPlan{}, err
 	}
-	question := federation.HybridQuestion{User: q.Caller.UserID, Registered: q.Registered, MaxBytes: q.MaxBytes}
+	question := federation.HybridQuestion{
+		User: q.Caller.UserID, Registered: q.Registered, MaxBytes: q.MaxBytes,
+		SQL: q.SQL, Keys: h.asking.keys(q.Question), MaxKeys: h.limits.MaxPushdownKeys, NoSemiJoin: q.NoSemiJoin,
+	}
 	if !q.Caller.Admin() {
 		tables, err := h.readable(ctx, q.Question)
 		if err != nil {
@@ -49,6 +53,9 @@ func (h *hybrids) Plan(ctx context.Context, q httpapi.HybridQuestion) (httpapi.H
 	}
 	plan, err := h.engine.Plan(ctx, client, question)
 	if err != nil {
+		return httpapi.HybridPlan{}, err
+	}
+	if err := h.asking.check(ctx, q.Question, plan.StandIns()); err != nil { // before anything is paid
 		return httpapi.HybridPlan{}, err
 	}
 	return httpapi.HybridPlan{Parts: partsOf(plan), MaxRows: int(h.limits.MaxResultRows), Fetch: func(ctx context.Context) (httpapi.HybridFetched, func(), error) {
@@ -118,6 +125,9 @@ func partsOf(plan *federation.HybridPlan) []httpapi.HybridPart {
 	for i, p := range plan.Parts {
 		parts[i] = httpapi.HybridPart{
 			Alias: p.Alias, Tables: []string{}, Columns: []string{}, Bytes: p.Bytes, MaxBytes: p.Reserved, PriceUSD: p.Price, Billed: p.Billed, Rows: p.Rows,
+			SemiJoin: httpapi.HybridSemiJoin{
+				Columns: append([]string{}, p.SemiJoin.Columns...), Tables: append([]string{}, p.SemiJoin.Tables...), Keys: p.SemiJoin.Keys, Why: p.SemiJoin.Why,
+			},
 		}
 		for _, t := range p.Tables {
 			parts[i].Tables = append(parts[i].Tables, t.Project+"."+t.Dataset+"."+t.Table)

@@ -41,6 +41,12 @@ type hybridAnswer struct {
 			Price  float64 `json:"price_usd"`
 			Billed int64   `json:"bytes_billed"`
 			Rows   int64
+
+			SemiJoin struct {
+				Columns, Tables []string
+				Keys            int
+				Why             string
+			} `json:"semi_join"`
 		}
 	} `json:"bq_stats"`
 }
@@ -116,11 +122,39 @@ func TestHybridQueryJoinsBigQueryToTheCatalog(t *testing.T) {
 			t.Errorf("%s: %d %s", name, c.answer.status, c.answer.body)
 		}
 	}
+	// What is wrong with the statement is told before anything is paid.
+	if got := ask(ann, "SELECT * FROM salaries, e", events); got.status != 404 {
+		t.Errorf("a table that is not granted: %d %s", got.status, got.body)
+	}
+	if got := ask(ann, "SELECT o.id FROM orders o JOIN e ON o.id = e.nothing", events); got.status != 400 {
+		t.Errorf("a column that is not there: %d %s", got.status, got.body)
+	}
 	if fake.Jobs() != jobs {
 		t.Errorf("%d jobs were run for what is refused", fake.Jobs()-jobs)
 	}
-	if got := ask(ann, "SELECT * FROM salaries, e", events); got.status != 404 {
-		t.Errorf("a table that is not granted: %d %s", got.status, got.body)
+	// Keys are sent along unless somebody does not want it.
+	for _, c := range []struct {
+		sql  string
+		more []any
+		want string
+	}{
+		{join, nil, "[id] [orders] 3 "},
+		{join, []any{"semi_join", false}, "[] [] 0 it is switched off"},
+		{"SELECT o.id FROM orders o JOIN e ON o.id = e.id AND o.id < 50", nil, "[id] [orders] 2 "},
+		{"SELECT e.id FROM e LEFT JOIN orders o USING (id)", nil, "[] [] 0 no join of the alias"},
+		{"SELECT e.id FROM e JOIN clicks o ON o.id::VARCHAR = e.id::VARCHAR", nil, "[] [] 0 no join of the alias"},
+	} {
+		var got hybridAnswer
+		ask(ann, c.sql, events, append(c.more, "explain", true)...).into(t, &got)
+		j := got.Stats.Parts[0].SemiJoin
+		if told := fmt.Sprint(j.Columns, j.Tables, j.Keys, " ", j.Why); !strings.HasPrefix(told, c.want) {
+			t.Errorf("%s %v: %s, want %s", c.sql, c.more, told, c.want)
+		}
+	}
+	got = hybridAnswer{}
+	ask(ann, join, events).into(t, &got)
+	if fmt.Sprint(got.Rows) != "[[3] [4]]" {
+		t.Errorf("joined once more: %+v", got)
 	}
 	var budget struct {
 		User, Left int64

@@ -44,18 +44,29 @@ type HybridQuestion struct {
 	Question
 	Registered map[string]string
 	MaxBytes   int64
+	// NoSemiJoin sends no keys of local tables along.
+	NoSemiJoin bool
+}
+
+// HybridSemiJoin is what is sent along with a registered query.
+type HybridSemiJoin struct {
+	Columns []string `json:"columns" doc:"Columns of the registered query that have to have one of the keys; none where nothing is sent along." example:"[\"order_id\"]"`
+	Tables  []string `json:"tables" doc:"The local tables that the keys of each column come from." example:"[\"orders\"]"`
+	Keys    int      `json:"keys" doc:"How many keys there are." example:"1204"`
+	Why     string   `json:"why,omitempty" doc:"Why nothing, or not every key, is sent along."`
 }
 
 // HybridPart is one registered query.
 type HybridPart struct {
-	Alias    string   `json:"alias" doc:"The name that it has in the SQL." example:"events"`
-	Tables   []string `json:"tables" doc:"The tables of BigQuery that it reads." example:"[\"acme.web.events\"]"`
-	Columns  []string `json:"columns" doc:"Names of its columns." example:"[\"user_id\"]"`
-	Bytes    int64    `json:"bytes" doc:"What BigQuery estimates that it reads." example:"52428800"`
-	MaxBytes int64    `json:"max_bytes_billed" doc:"The most that it may be billed for, which is reserved in the budget while it runs." example:"52428800"`
-	PriceUSD float64  `json:"price_usd" doc:"What that costs at the configured price, in US dollars." example:"0.0003"`
-	Billed   int64    `json:"bytes_billed" doc:"What it was billed for; 0 where it was not run." example:"52428800"`
-	Rows     int64    `json:"rows" doc:"How many rows were fetched; 0 where it was not run." example:"1204"`
+	Alias    string         `json:"alias" doc:"The name that it has in the SQL." example:"events"`
+	Tables   []string       `json:"tables" doc:"The tables of BigQuery that it reads." example:"[\"acme.web.events\"]"`
+	Columns  []string       `json:"columns" doc:"Names of its columns." example:"[\"user_id\"]"`
+	Bytes    int64          `json:"bytes" doc:"What BigQuery estimates that it reads." example:"52428800"`
+	MaxBytes int64          `json:"max_bytes_billed" doc:"The most that it may be billed for, which is reserved in the budget while it runs." example:"52428800"`
+	PriceUSD float64        `json:"price_usd" doc:"What that costs at the configured price, in US dollars." example:"0.0003"`
+	Billed   int64          `json:"bytes_billed" doc:"What it was billed for; 0 where it was not run." example:"52428800"`
+	Rows     int64          `json:"rows" doc:"How many rows were fetched; 0 where it was not run." example:"1204"`
+	SemiJoin HybridSemiJoin `json:"semi_join" doc:"Keys of local tables that are sent along, so that only rows travel that can match."`
 }
 
 // HybridStats tells about registered queries.
@@ -91,6 +102,7 @@ type hybridQuestion struct {
 		RegisterBQ map[string]string `json:"register_bq" minProperties:"1" maxProperties:"20" doc:"For each alias one SELECT in BigQuery's dialect. It is billed." example:"{\"events\":\"SELECT order_id, at FROM web.events\"}"`
 		Limit      *int              `json:"limit,omitempty" nullable:"true" minimum:"1" doc:"The most rows to answer." example:"1000"`
 		Explain    bool              `json:"explain,omitempty" doc:"Only tell what it would cost, and run nothing."`
+		SemiJoin   *bool             `json:"semi_join,omitempty" nullable:"true" doc:"false: send no keys of local tables to BigQuery. They are sent where the SQL joins a registered query to a local table, so that only rows travel that can match."`
 		MaxBytes   int64             `json:"max_bytes,omitempty" minimum:"0" doc:"Refuse where it may be billed for more; 0 for no bound beside the budget." example:"1073741824"`
 	}
 }
@@ -120,7 +132,7 @@ func (s *Server) describeHybrid(o *huma.Operation) {
 			"columns": []string{"id"}, "types": []string{"BIGINT"}, "rows": [][]any{{1}}, "row_count": 1, "truncated": false,
 			"bq_stats": map[string]any{"registered_aliases": []string{"events"}, "alias_count": 1, "parts": []any{map[string]any{
 				"alias": "events", "tables": []string{"acme.web.events"}, "columns": []string{"order_id"}, "bytes": 100, "max_bytes_billed": 10485760,
-				"price_usd": 0.00006, "bytes_billed": 10485760, "rows": 1,
+				"price_usd": 0.00006, "bytes_billed": 10485760, "rows": 1, "semi_join": map[string]any{"columns": []string{"order_id"}, "tables": []string{"orders"}, "keys": 1},
 			}}},
 		},
 	}
@@ -155,7 +167,7 @@ func (s *Server) hybrid(ctx context.Context, in *hybridQuestion) (*streamed, err
 		return nil, err
 	}
 	q := Question{Caller: caller, Grants: grants, Snapshot: snapshot, SQL: in.Body.SQL, Limit: limit, MediaType: mediaType}
-	plan, err := s.warehouse.Plan(ctx, HybridQuestion{Question: q, Registered: in.Body.RegisterBQ, MaxBytes: in.Body.MaxBytes})
+	plan, err := s.warehouse.Plan(ctx, HybridQuestion{Question: q, Registered: in.Body.RegisterBQ, MaxBytes: in.Body.MaxBytes, NoSemiJoin: in.Body.SemiJoin != nil && !*in.Body.SemiJoin})
 	if err != nil {
 		return nil, err
 	}

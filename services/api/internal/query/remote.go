@@ -56,6 +56,19 @@ func (r *running) remote(ctx context.Context, at []int) error {
 	return err
 }
 
+// Check tells what is wrong with a statement, in the words that Run has for it, and answers nothing: names that are not
+// there, types that do not fit. What only shows when rows are read is not found.
+func (e *Engine) Check(ctx context.Context, req Request) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.Timeout, fault.New(fault.TooLarge, "the statement could not be planned within %v, which is the limit", e.cfg.Timeout))
+	defer cancel()
+	run := &running{engine: e, req: req}
+	_, err := run.admitted(ctx, req.Scope, answer.Job{SQL: req.SQL, Plan: true, Strict: true}, func([]byte) error { return nil })
+	if err != nil {
+		return e.asFault(ctx, err)
+	}
+	return nil
+}
+
 // plan asks what the statement needs.
 func (r *running) plan(ctx context.Context) (needs answer.Needs, err error) {
 	var raw []byte
@@ -100,9 +113,5 @@ func (e *Engine) holding(s *Scope, scans []federation.Scan, files []string) *Sco
 			views[i].Files, views[i].Fetched = []string{files[at]}, scans[at].Columns
 		}
 	}
-	made := NewScope(contentOf(views), views)
-	if e.pool != nil {
-		made.Place = worker.Place(e.pool.dataDir, views)
-	}
-	return made
+	return e.NewScope(views)
 }

@@ -51,16 +51,21 @@ func (e *Engine) Scope(key string, views func() []lake.View) *Scope {
 	if s := e.scopes.find(key); s != nil {
 		return s
 	}
-	all := views()
-	made := NewScope(contentOf(all), all)
-	if e.pool != nil {
-		made.Place = worker.Place(e.pool.dataDir, all)
-	}
+	made := e.NewScope(views())
 	e.scopes.mu.Lock()
 	defer e.scopes.mu.Unlock()
 	e.scopes.list = append(e.scopes.list, remembered{key, made})
 	if len(e.scopes.list) > maxScopes {
 		e.scopes.list = slices.Delete(e.scopes.list, 0, len(e.scopes.list)-maxScopes)
+	}
+	return made
+}
+
+// NewScope makes a scope of the views that nobody asks for again by a key.
+func (e *Engine) NewScope(views []lake.View) *Scope {
+	made := NewScope(contentOf(views), views)
+	if e.pool != nil {
+		made.Place = worker.Place(e.pool.dataDir, views)
 	}
 	return made
 }

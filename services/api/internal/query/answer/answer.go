@@ -113,6 +113,8 @@ type Job struct {
 	Bytes int64
 	// Plan asks what the statement needs of remote tables, in place of its answer: Needs, as JSON.
 	Plan bool
+	// Strict makes what is wrong with a statement an error of its plan, too.
+	Strict bool
 }
 
 // Summary tells what was written.

@@ -16,6 +16,15 @@ type Needs struct {
 	Known bool
 }
 
+// isWrong tells whether a statement names what is not there, or puts it together in a way that cannot be.
+func isWrong(err error) bool {
+	switch lake.ClassOf(err) {
+	case lake.ClassCatalog, lake.ClassBinder, lake.ClassParser:
+		return true
+	}
+	return false
+}
+
 // plan writes what the job's statement needs. A statement that cannot be planned is no error here: whoever runs it
 // gets to know what is wrong with it.
 func (r *Runner) plan(ctx context.Context, scope *Scope, job Job, write func([]byte) error) error {
@@ -32,6 +41,9 @@ func (r *Runner) plan(ctx context.Context, scope *Scope, job Job, write func([]b
 	}
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if job.Strict && isWrong(err) {
+		return err
 	}
 	raw, err := json.Marshal(needs)
 	if err != nil {
