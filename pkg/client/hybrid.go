@@ -14,6 +14,17 @@ type HybridPart struct {
 	Bytes    int64   `json:"bytes"`
 	MaxBytes int64   `json:"max_bytes_billed"`
 	PriceUSD float64 `json:"price_usd"`
+	// SemiJoin is what is sent along with it.
+	SemiJoin SemiJoin `json:"semi_join"`
+}
+
+// SemiJoin tells which keys of local tables are sent along with a registered query, so that only rows travel that can match.
+type SemiJoin struct {
+	// Columns of the registered query, and for each the local table that its keys come from. Where there are none, Why says so.
+	Columns []string `json:"columns"`
+	Tables  []string `json:"tables"`
+	Keys    int      `json:"keys"`
+	Why     string   `json:"why,omitempty"`
 }
 
 // ExplainHybrid tells what the registered queries of q would cost, and runs nothing.
@@ -24,6 +35,9 @@ func (c *Client) ExplainHybrid(ctx context.Context, q QueryRequest) ([]HybridPar
 		} `json:"bq_stats"`
 	}
 	body := map[string]any{"sql": q.SQL, "register_bq": q.Registered, "explain": true}
+	if q.NoSemiJoin {
+		body["semi_join"] = false
+	}
 	err := c.call(ctx, request{method: http.MethodPost, path: "/api/query/hybrid", body: body, repeatable: true}, &out)
 	return out.Stats.Parts, err
 }

@@ -26,6 +26,8 @@ type QueryRequest struct {
 	Accept string
 	// Registered are queries of BigQuery by alias, which the SQL joins to tables; they are paid for.
 	Registered map[string]string
+	// NoSemiJoin sends no keys of local tables along with them.
+	NoSemiJoin bool
 }
 
 // QueryStream is an answer that arrives while it is read. Close it.
@@ -57,6 +59,9 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*QueryStream, error
 	r := request{method: http.MethodPost, path: "/api/query", body: body, header: http.Header{"Accept": {q.Accept}}, repeatable: true}
 	if len(q.Registered) > 0 {
 		body["register_bq"] = q.Registered
+		if q.NoSemiJoin {
+			body["semi_join"] = false
+		}
 		r.path, r.repeatable = "/api/query/hybrid", false // each time is paid for
 	}
 	stream, resp, err := c.stream(ctx, r) //nolint:bodyclose // the caller closes it

@@ -14,6 +14,7 @@ func (s *Server) hybrid(w http.ResponseWriter, r *http.Request, u *User) {
 	var in struct {
 		Registered map[string]string `json:"register_bq"`
 		Explain    bool              `json:"explain"`
+		SemiJoin   *bool             `json:"semi_join"`
 	}
 	_ = json.Unmarshal(raw, &in)
 	parts := []map[string]any{}
@@ -22,7 +23,11 @@ func (s *Server) hybrid(w http.ResponseWriter, r *http.Request, u *User) {
 			Problem(w, http.StatusBadRequest, "invalid", "BQ '"+alias+"': query_error: the query begins with SELECT or WITH: nothing else is registered")
 			return
 		}
-		parts = append(parts, map[string]any{"alias": alias, "tables": []string{"acme.web.events"}, "bytes": 1, "max_bytes_billed": 10 << 20, "price_usd": 0.00006})
+		join := map[string]any{"columns": []string{"id"}, "tables": []string{"orders"}, "keys": 12}
+		if in.SemiJoin != nil && !*in.SemiJoin {
+			join = map[string]any{"columns": []string{}, "tables": []string{}, "keys": 0, "why": "it is switched off"}
+		}
+		parts = append(parts, map[string]any{"alias": alias, "semi_join": join, "tables": []string{"acme.web.events"}, "bytes": 1, "max_bytes_billed": 10 << 20, "price_usd": 0.00006})
 	}
 	if len(parts) == 0 {
 		Problem(w, http.StatusUnprocessableEntity, "invalid", "expected register_bq")

@@ -342,7 +342,10 @@ func columnOf(value any) (column [2]string) {
 func (p pairing) local(leaf object) bool {
 	name := folded(leaf, "table_name")
 	unqualified := textOf(leaf, "schema_name") == "" && textOf(leaf, "catalog_name") == ""
-	return plainTable(leaf) && !(unqualified && (p.ctes[name] || slices.Contains(p.aliases, name))) && textOf(leaf, "schema_name") != registeredSchema
+	if unqualified && (p.ctes[name] || slices.Contains(p.aliases, name)) {
+		return false
+	}
+	return plainTable(leaf) && textOf(leaf, "schema_name") != registeredSchema
 }
 
 // maxSemiKeys is how many keys of one join are sent.

@@ -377,6 +377,9 @@ func (e *emulator) published() {
 	register("live", "orders", "remote", nil) // these stay where they live
 	register("live_totals", "totals", "remote", nil)
 	register("live_kinds", "kinds", "remote", nil)
+	register("few", "", "materialized", map[string]any{
+		"query": "SELECT id, customer, note, DATE_ADD(DATE '2026-01-01', INTERVAL id DAY) AS day, MOD(id, 2) = 1 AS odd, CAST(NULL AS INT64) AS nothing FROM crm.orders WHERE MOD(id, 1000) = 7",
+	})
 	register("wrong", "", "materialized", map[string]any{"query": "DELETE FROM crm.orders WHERE TRUE"})
 	want := map[string]string{
 		ordersOfBigQuery + "orders":                                 "[[10000 50005000 7 note 9999]]",
@@ -401,6 +404,7 @@ func (e *emulator) published() {
 	if !strings.HasPrefix(first["wrong"], "failed: ") || !strings.Contains(first["wrong"], "only a SELECT is run") {
 		t.Errorf("a statement that is no SELECT: %q", first["wrong"])
 	}
+	e.semiJoined(h)
 	// The emulator's time of the last modification follows no INSERT, as Google's does: the table is replaced.
 	e.sql("CREATE OR REPLACE TABLE crm.orders AS " + ordersUpTo(10001))
 	second := h.runOf("dwh")
@@ -416,6 +420,49 @@ func (e *emulator) published() {
 	for _, sql := range []string{"SELECT sum(orders) FROM dwh.totals", "SELECT count(*) FROM dwh.live", "SELECT max(id) FROM dwh.live"} {
 		if err := h.expect(sql, "[[10001]]"); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// semiJoined asks a join that one row in a thousand matches: how many rows travel is told, with keys and without.
+func (e *emulator) semiJoined(h *house) {
+	t := e.t
+	const join = "SELECT count(*), min(o.note), max(e.note) FROM dwh.few o JOIN e ON e.id = o.id"
+	ask := func(sql string, more map[string]any) (rows string, travelled, keys int64) {
+		body := map[string]any{"sql": sql, "register_bq": map[string]string{"e": "SELECT * FROM crm.orders"}}
+		for name, value := range more {
+			body[name] = value
+		}
+		var got struct {
+			Rows  [][]any
+			Stats struct {
+				Parts []struct {
+					Rows     int64
+					SemiJoin struct{ Keys int64 } `json:"semi_join"`
+				}
+			} `json:"bq_stats"`
+		}
+		h.post("/api/query/hybrid", body, &got)
+		if len(got.Stats.Parts) != 1 {
+			t.Fatalf("%+v", got)
+		}
+		return fmt.Sprint(got.Rows), got.Stats.Parts[0].Rows, got.Stats.Parts[0].SemiJoin.Keys
+	}
+	rows, travelled, keys := ask(join, nil)
+	whole, all, none := ask(join, map[string]any{"semi_join": false})
+	if rows != whole || keys != 10 || none != 0 || all < 10000 || travelled*50 > all {
+		t.Errorf("%s with %d keys (%d rows travelled), %s without (%d rows, %d keys); want at most 2 %%", rows, keys, travelled, whole, all, none)
+	}
+	t.Logf("%d of %d rows travelled (%.2f %%)", travelled, all, 100*float64(travelled)/float64(all))
+	// Keys of every type that is sent, and those that are not, give the same answer either way.
+	for _, on := range []string{"o.note = e.note", "o.id = e.id AND o.note = e.note", "o.customer = e.customer AND o.id = e.id", "o.id::DOUBLE = e.id", "o.day = e.day", "o.odd = e.odd", "o.nothing = e.id"} {
+		sql := "SELECT count(*), sum(e.id) FROM dwh.few o JOIN e ON " + on
+		body := map[string]any{"register_bq": map[string]string{"e": "SELECT *, DATE_ADD(DATE '2026-01-01', INTERVAL id DAY) AS day, MOD(id, 2) = 1 AS odd FROM crm.orders WHERE id < 3000"}}
+		with, _, _ := ask(sql, body)
+		body["semi_join"] = false
+		without, _, _ := ask(sql, body)
+		if with != without {
+			t.Errorf("%s: %s with keys, %s without", on, with, without)
 		}
 	}
 }

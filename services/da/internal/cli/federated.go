@@ -32,7 +32,7 @@ func (a *app) queryFederated(ctx context.Context, ws *workspace.Workspace, sql s
 		Workspace: ws, State: state, BudgetFile: filepath.Join(s.Dir, "bigquery_budget.json"), Note: a.note,
 		Agree: func(plan *federation.HybridPlan) (bool, error) { return a.agree(partsOf(plan), f) },
 	})
-	q := federated.Question{Question: f.question(sql), Registered: f.aliases}
+	q := federated.Question{Question: f.question(sql), Registered: f.aliases, NoSemiJoin: f.noSemiJoin}
 	if f.format == formatParquet {
 		q.Limit = f.limit
 		return agreed(a.deliver(f.output, func(path string, _ io.Writer) error {
@@ -60,7 +60,10 @@ func agreed(err error) error {
 func partsOf(plan *federation.HybridPlan) []client.HybridPart {
 	parts := make([]client.HybridPart, len(plan.Parts))
 	for i, p := range plan.Parts {
-		parts[i] = client.HybridPart{Alias: p.Alias, Bytes: p.Bytes, MaxBytes: p.Reserved, PriceUSD: p.Price}
+		parts[i] = client.HybridPart{
+			Alias: p.Alias, Bytes: p.Bytes, MaxBytes: p.Reserved, PriceUSD: p.Price,
+			SemiJoin: client.SemiJoin{Columns: p.SemiJoin.Columns, Tables: p.SemiJoin.Tables, Keys: p.SemiJoin.Keys, Why: p.SemiJoin.Why},
+		}
 		for _, t := range p.Tables {
 			parts[i].Tables = append(parts[i].Tables, t.String())
 		}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 
 	"github.com/agnes-platform/agnes/pkg/client"
+	"github.com/agnes-platform/agnes/services/da/internal/show"
 )
 
 // registered reads the flags alias=SQL.
@@ -26,8 +28,8 @@ func (f *queryFlags) registered() (map[string]string, error) {
 		}
 		f.aliases[alias] = sql
 	}
-	if len(f.aliases) == 0 && (f.explain || f.yes) {
-		return nil, usage("--explain and --yes are for queries with --register-bq")
+	if len(f.aliases) == 0 && (f.explain || f.yes || f.noSemiJoin) {
+		return nil, usage("--explain, --yes and --no-semi-join are for queries with --register-bq")
 	}
 	if len(f.aliases) > 0 && f.write {
 		return nil, usage("--write is for the local database alone: what is registered is read")
@@ -68,6 +70,7 @@ func (a *app) agree(parts []client.HybridPart, f queryFlags) (bool, error) {
 	for _, p := range parts {
 		bytes, price = bytes+min(p.MaxBytes, math.MaxInt64-bytes), price+p.PriceUSD
 		_, _ = fmt.Fprintf(to, "%s reads %s: at most %.1f MiB, USD %.4f\n", p.Alias, joined(p.Tables), float64(p.MaxBytes)/(1<<20), p.PriceUSD)
+		tellSemiJoin(to, p.SemiJoin)
 	}
 	_, _ = fmt.Fprintf(to, "In all at most %.1f MiB, USD %.4f.\n", float64(bytes)/(1<<20), price)
 	if f.explain {
@@ -87,4 +90,18 @@ func (a *app) agree(parts []client.HybridPart, f queryFlags) (bool, error) {
 	}
 	a.note("Nothing was run.")
 	return false, nil
+}
+
+// tellSemiJoin says what is sent along with a registered query.
+func tellSemiJoin(w io.Writer, j client.SemiJoin) {
+	if len(j.Columns) > 0 {
+		keys := "one of " + show.Count(int64(j.Keys)) + " keys"
+		if j.Keys == 1 {
+			keys = "the one key"
+		}
+		_, _ = fmt.Fprintf(w, "  only rows whose %s has %s of %s (--no-semi-join sends none)\n", joined(j.Columns), keys, joined(j.Tables))
+	}
+	if j.Why != "" {
+		_, _ = fmt.Fprintf(w, "  all of its rows: %s\n", j.Why)
+	}
 }

@@ -35,7 +35,7 @@ type queryFlags struct {
 	stdin, remote, write      bool
 	limit                     int
 	registerBQ                []string
-	explain, yes              bool
+	explain, yes, noSemiJoin  bool
 	aliases                   map[string]string // what is registered, from the flags and from standard input
 }
 
@@ -85,6 +85,7 @@ rows unless --limit says otherwise (0: all); the other formats give all rows.`,
 	flags.StringArrayVar(&f.registerBQ, "register-bq", nil, "alias=SQL: a query of BigQuery that the SQL may join; may be repeated")
 	flags.BoolVar(&f.explain, "explain", false, "only tell what the queries of BigQuery would cost")
 	flags.BoolVar(&f.yes, "yes", false, "pay for the queries of BigQuery without asking")
+	flags.BoolVar(&f.noSemiJoin, "no-semi-join", false, "send no keys of local tables along with the queries of BigQuery")
 	flags.BoolVar(&f.write, "write", false, "let the SQL change the local database")
 	_ = cmd.RegisterFlagCompletionFunc("format", fixed(formatTable, formatJSON, formatNDJSON, formatCSV, formatParquet))
 	return cmd

@@ -34,7 +34,7 @@ func (a *app) queryRemote(ctx context.Context, sql string, f queryFlags) error {
 		return err
 	}
 	defer c.Close()
-	q := client.QueryRequest{SQL: sql, Limit: f.limit, Accept: accept(f.format), Registered: f.aliases}
+	q := client.QueryRequest{SQL: sql, Limit: f.limit, Accept: accept(f.format), Registered: f.aliases, NoSemiJoin: f.noSemiJoin}
 	if len(q.Registered) > 0 {
 		if yes, err := a.agreeRemote(ctx, c, q, f); err != nil || !yes {
 			return err

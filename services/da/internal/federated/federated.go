@@ -76,8 +76,9 @@ func Mentions(s *workspace.State, sql string) []workspace.RemoteTable {
 // Question is a statement with what is registered for it.
 type Question struct {
 	localdb.Question
-	// Registered are queries of BigQuery by alias.
+	// Registered are queries of BigQuery by alias; NoSemiJoin sends no keys of local tables along with them.
 	Registered map[string]string
+	NoSemiJoin bool
 	// Parquet is a file that the answer is written to in the place of rows.
 	Parquet string
 }
@@ -178,8 +179,14 @@ func (r *running) register(ctx context.Context) error {
 	hybrid := federation.NewHybrid(federation.HybridConfig{
 		Ledger: r.ledger, Dir: r.dir, Rows: r.limits.MaxRegistrationRows, MemoryBytes: r.limits.MemoryBytes(), Timeout: r.limits.Timeout(), Price: r.limits.Price,
 	})
-	plan, err := hybrid.Plan(ctx, client, federation.HybridQuestion{User: user, Registered: r.q.Registered})
+	plan, err := hybrid.Plan(ctx, client, federation.HybridQuestion{
+		User: user, Registered: r.q.Registered, SQL: r.q.SQL, Keys: r.keys, MaxKeys: r.limits.MaxPushdownKeys, NoSemiJoin: r.q.NoSemiJoin,
+	})
 	if err != nil {
+		return err
+	}
+	// What is wrong with the statement is told before anything is paid.
+	if _, _, err := r.db.Needs(ctx, federation.Shadow(slices.Clone(r.views), plan.StandIns()), r.q.Question); err != nil {
 		return err
 	}
 	yes, err := r.cfg.Agree(plan)
@@ -195,6 +202,22 @@ func (r *running) register(ctx context.Context) error {
 	}
 	r.views = federation.Shadow(r.views, fetched.Views)
 	return nil
+}
+
+// keys are those of a table of the workspace, or of the analyst's own.
+func (r *running) keys(ctx context.Context, sql string, most int) (set federation.KeySet, err error) {
+	rows, err := r.db.Over(ctx, r.views, localdb.Question{SQL: sql, Limit: most, Form: localdb.Text})
+	if err != nil {
+		return set, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		set.Values = append(set.Values, rows.Row()[0].Text)
+	}
+	if len(rows.Columns) == 1 {
+		set.Type = rows.Columns[0].Type
+	}
+	return set, rows.Err()
 }
 
 // anyProject is that of a granted table, for who names none; empty where there is none.
