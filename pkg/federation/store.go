@@ -78,15 +78,6 @@ func NewStore(o StoreOptions) (*Store, error) {
 	return &Store{opts: o, files: make(map[string]*file)}, nil
 }
 
-// Place makes the folder of a place, which is where Get of that place fetches to, and gives its path.
-func (s *Store) Place(place string) (string, error) {
-	dir := s.dir(place)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make a place for fetched tables: %w", err)
-	}
-	return dir, nil
-}
-
 func (s *Store) dir(place string) string {
 	sum := sha256.Sum256([]byte(place))
 	return filepath.Join(s.opts.Dir, hex.EncodeToString(sum[:12]))
@@ -98,10 +89,6 @@ func (s *Store) Get(ctx context.Context, place string, scan Scan, t Table, f Fet
 	if err := scan.Check(t.Columns); err != nil {
 		return "", nil, err
 	}
-	dir, err := s.Place(place)
-	if err != nil {
-		return "", nil, err
-	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %s", place, t.ID, t.Remote, t.Path, t.Version, scan.Key()))
 	key := hex.EncodeToString(sum[:])
 	s.mu.Lock()
@@ -111,6 +98,11 @@ func (s *Store) Get(ctx context.Context, place string, scan Scan, t Table, f Fet
 		found = nil
 	}
 	if found == nil {
+		dir := s.dir(place)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			s.mu.Unlock()
+			return "", nil, fault.Wrap(err, fault.Unavailable, "there is no room for fetched rows at the moment")
+		}
 		found = s.begin(ctx, key, dir, scan, t, f)
 	} else {
 		s.stats.Hits++
@@ -231,11 +223,28 @@ func (s *Store) shrink() {
 	}
 }
 
-// Sweep removes what is too old.
+// restingPlace is how long the folder of a place stays without a file: processes may be let into it.
+const restingPlace = time.Hour
+
+// Sweep removes what is too old, and the folders of places that nobody asks from any more.
 func (s *Store) Sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shrink()
+	used := map[string]bool{}
+	for _, f := range s.files {
+		used[filepath.Dir(f.path)] = true
+	}
+	entries, err := os.ReadDir(s.opts.Dir)
+	if err != nil {
+		return // the next sweep may see more
+	}
+	for _, e := range entries {
+		dir := filepath.Join(s.opts.Dir, e.Name())
+		if info, err := e.Info(); err == nil && !used[dir] && s.opts.now().Sub(info.ModTime()) > restingPlace {
+			_ = os.Remove(dir) // not one that still holds a file
+		}
+	}
 }
 
 // Stats tells what the store did so far.

@@ -149,3 +149,38 @@ func TestStoreShrinks(t *testing.T) {
 		t.Errorf("the newest file is gone: %v", err)
 	}
 }
+
+func TestStoreSweepsPlacesThatRest(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := newStore(t, StoreOptions{TTL: 2 * time.Hour, now: func() time.Time { return now }})
+	scan := Scan{Table: "crm.deals", Columns: []string{"id"}}
+	folder := func(place string) string {
+		path, release, err := s.Get(t.Context(), place, scan, far, fetcher(writes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		return filepath.Dir(path)
+	}
+	ann, ben := folder("ann"), folder("ben")
+	now = now.Add(90 * time.Minute)
+	if again := folder("ben"); again != ben {
+		t.Fatal("a place has two folders")
+	}
+	now = now.Add(45 * time.Minute) // what was fetched first is too old
+	s.Sweep()
+	for _, dir := range []string{ann, ben} {
+		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+			t.Errorf("files are left: %v", entries)
+		}
+	}
+	now = now.Add(2 * time.Hour)
+	s.Sweep()
+	if entries, err := os.ReadDir(s.opts.Dir); err != nil || len(entries) != 0 {
+		t.Errorf("folders are left: %v, %v", entries, err)
+	}
+	if folder("ann") != ann {
+		t.Error("a place that comes back has another folder")
+	}
+}

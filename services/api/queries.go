@@ -23,8 +23,15 @@ type asking struct {
 
 // Query runs a statement over exactly what the grants reach in the snapshot.
 func (a *asking) Query(ctx context.Context, q httpapi.Question, head func() io.Writer) (httpapi.QuerySummary, error) {
+	scope := a.scope(q)
+	granted := scope
+	if q.Fetched != nil { // what is fetched of remote tables is not of this question alone
+		own := q
+		own.Fetched = nil
+		granted = a.scope(own)
+	}
 	summary, err := a.engine.Run(ctx, query.Request{
-		User: q.Caller.UserID, Scope: a.scope(q), SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit, Remote: a.remotes.asked(q),
+		User: q.Caller.UserID, Scope: scope, SQL: q.SQL, MediaType: q.MediaType, Limit: q.Limit, Remote: a.remotes.asked(q, query.PlaceOf(granted)),
 	}, head)
 	return httpapi.QuerySummary{
 		Rows: summary.Rows, Bytes: summary.Bytes, Truncated: summary.Truncated, Waited: summary.Waited, Tables: summary.Tables,

@@ -82,20 +82,21 @@ func (r *remotes) run(ctx context.Context) {
 	}
 }
 
-// asked is the remotes for one question.
-func (r *remotes) asked(q httpapi.Question) query.Remote {
-	return &remoteQuestion{remotes: r, question: q, spending: r.ledger.Spend(q.Caller.UserID)}
+// asked is the remotes for one question of somebody whose grants are those of the place.
+func (r *remotes) asked(q httpapi.Question, place string) query.Remote {
+	return &remoteQuestion{remotes: r, question: q, place: place, spending: r.ledger.Spend(q.Caller.UserID)}
 }
 
 type remoteQuestion struct {
 	*remotes
 	question httpapi.Question
+	place    string
 	spending *federation.Spending
 }
 
 // Fetch gives a file for each scan, of tables that are granted and whose attachments are allowed as the configuration
 // stands now.
-func (r *remoteQuestion) Fetch(ctx context.Context, place string, scans []federation.Scan) (files []string, release func(), err error) {
+func (r *remoteQuestion) Fetch(ctx context.Context, scans []federation.Scan) (files []string, release func(), err error) {
 	files = make([]string, len(scans))
 	releases := make([]func(), len(scans))
 	release = func() {
@@ -113,7 +114,7 @@ func (r *remoteQuestion) Fetch(ctx context.Context, place string, scans []federa
 	for i, s := range scans {
 		all.Go(func() {
 			var failed error
-			if files[i], releases[i], failed = r.fetch(ctx, place, s); failed != nil {
+			if files[i], releases[i], failed = r.fetch(ctx, s); failed != nil {
 				once.Do(func() { first = failed })
 				cancel(failed)
 			}
@@ -127,7 +128,7 @@ func (r *remoteQuestion) Fetch(ctx context.Context, place string, scans []federa
 	return files, release, nil
 }
 
-func (r *remoteQuestion) fetch(ctx context.Context, place string, s federation.Scan) (path string, release func(), err error) {
+func (r *remoteQuestion) fetch(ctx context.Context, s federation.Scan) (path string, release func(), err error) {
 	t, source, err := r.table(s.Table)
 	if err != nil {
 		return "", nil, err
@@ -142,7 +143,7 @@ func (r *remoteQuestion) fetch(ctx context.Context, place string, s federation.S
 			return "", nil, err
 		}
 	}
-	return r.store.Get(ctx, place, s, t, fetcher)
+	return r.store.Get(ctx, r.place, s, t, fetcher)
 }
 
 // table finds a remote table that the question may read.

@@ -13,14 +13,13 @@ import (
 	"github.com/agnes-platform/agnes/pkg/federation"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/query/answer"
-	"github.com/agnes-platform/agnes/services/api/internal/query/worker"
 )
 
 // Remote fetches rows of remote tables for one statement.
 type Remote interface {
-	// Fetch gives a file for each scan, in a folder that holds what is fetched for the place and nothing else. release ends
-	// their use. Errors are faults.
-	Fetch(ctx context.Context, place string, scans []federation.Scan) (files []string, release func(), err error)
+	// Fetch gives a file for each scan, in a folder that holds what is fetched for those with the same grants and nothing
+	// else. release ends their use. Errors are faults.
+	Fetch(ctx context.Context, scans []federation.Scan) (files []string, release func(), err error)
 }
 
 // A statement over remote tables is answered in three steps: a process of its place plans it over stand-ins, what
@@ -94,7 +93,7 @@ func (r *running) over(ctx context.Context, scans []federation.Scan) error {
 		return err
 	}
 	r.summary.Waited += time.Since(begin)
-	files, release, err := r.req.Remote.Fetch(ctx, worker.PlaceOf(r.req.Scope), scans)
+	files, release, err := r.req.Remote.Fetch(ctx, scans)
 	ticket.leave()
 	if err != nil {
 		return err

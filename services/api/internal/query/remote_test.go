@@ -55,7 +55,7 @@ func remoteScope(tb testing.TB, dataDir string, local *Scope) (*elsewhere, *Scop
 }
 
 // Fetch fetches the scans.
-func (e *elsewhere) Fetch(ctx context.Context, place string, scans []federation.Scan) (files []string, release func(), err error) {
+func (e *elsewhere) Fetch(ctx context.Context, scans []federation.Scan) (files []string, release func(), err error) {
 	var releases []func()
 	release = func() {
 		for _, r := range releases {
@@ -63,7 +63,7 @@ func (e *elsewhere) Fetch(ctx context.Context, place string, scans []federation.
 		}
 	}
 	for _, s := range scans {
-		path, done, err := e.store.Get(ctx, place, s, e.tables[s.Table], e.fetcher())
+		path, done, err := e.store.Get(ctx, "everybody", s, e.tables[s.Table], e.fetcher())
 		if err != nil {
 			release()
 			return nil, nil, err
@@ -192,6 +192,6 @@ func TestARemoteTableThatFailsIsAnErrorOfItsOwn(t *testing.T) {
 
 type failing struct{ error }
 
-func (f failing) Fetch(context.Context, string, []federation.Scan) ([]string, func(), error) {
+func (f failing) Fetch(context.Context, []federation.Scan) ([]string, func(), error) {
 	return nil, nil, f.error
 }

@@ -27,6 +27,9 @@ func ViewOf(dataDir, source string, t catalog.Table, aliases []string) lake.View
 	return answer.ViewOf(dataDir, source, t, aliases)
 }
 
+// PlaceOf is equal for scopes that may read the same tables.
+func PlaceOf(s *Scope) string { return worker.PlaceOf(s) }
+
 // FetchedDir is where rows stand that were fetched for one question.
 func FetchedDir(dataDir string) string { return worker.FetchedDir(dataDir) }
 
