@@ -138,29 +138,34 @@ func (p *pieces) merge(footers []*footer) ([]byte, error) {
 		rows += f.rows
 		p.add(p.files[i], int64(len(parquetMagic)), f.body)
 	}
-	first := footers[0]
+	return footers[0].with(rows, count, groups.out, commonPairs(footers))
+}
+
+// with gives the end of a file of the same columns: its footer with so many rows, the row groups and the
+// key-value pairs, and what stands behind it.
+func (f *footer) with(rows int64, count int, groups []byte, pairs [][]byte) ([]byte, error) {
 	var w thriftWriter
-	w.integer(1, thriftI32, first.version)
+	w.integer(1, thriftI32, f.version)
 	w.field(2, thriftList)
-	w.raw(first.schema)
+	w.raw(f.schema)
 	w.integer(3, thriftI64, rows)
 	w.field(4, thriftList)
 	w.structs(count)
-	w.raw(groups.out)
-	if pairs := commonPairs(footers); len(pairs) > 0 {
+	w.raw(groups)
+	if len(pairs) > 0 {
 		w.field(5, thriftList)
 		w.structs(len(pairs))
 		for _, pair := range pairs {
 			w.raw(pair)
 		}
 	}
-	if first.creator != nil {
+	if f.creator != nil {
 		w.field(6, thriftBinary)
-		w.raw(first.creator)
+		w.raw(f.creator)
 	}
-	if first.orders != nil {
+	if f.orders != nil {
 		w.field(7, thriftList)
-		w.raw(first.orders)
+		w.raw(f.orders)
 	}
 	w.out = append(w.out, thriftStop)
 	if len(w.out) > math.MaxInt32 {
@@ -323,7 +328,7 @@ func (f *footer) relocate(w *thriftWriter, shift int64, count *int) error {
 func relocateGroup(r *thriftReader, w *thriftWriter, shift int64, ordinal int) {
 	rewrite(r, w, map[int16]func(byte){
 		1: func(kind byte) { // columns
-			rewriteList(r, w, 1, kind, func() { relocateChunk(r, w, shift) })
+			rewriteList(r, w, 1, kind, func() { relocateChunk(r, w, shift, shift) })
 		},
 		5: move(r, w, 5, shift), // file_offset
 		7: func(byte) { // ordinal
@@ -335,8 +340,8 @@ func relocateGroup(r *thriftReader, w *thriftWriter, shift int64, ordinal int) {
 	})
 }
 
-// relocateChunk copies one ColumnChunk.
-func relocateChunk(r *thriftReader, w *thriftWriter, shift int64) {
+// relocateChunk copies one ColumnChunk whose bytes stand shift later, and those of its bloom filter so much.
+func relocateChunk(r *thriftReader, w *thriftWriter, shift, bloom int64) {
 	refuse := func(byte) { r.fail() }
 	// The indexes of the pages hold places in the file themselves, in their own bytes: they are left off.
 	drop := func(kind byte) { r.skip(kind, 0) }
@@ -353,7 +358,7 @@ func relocateChunk(r *thriftReader, w *thriftWriter, shift int64) {
 				9:  move(r, w, 9, shift),  // data_page_offset
 				10: move(r, w, 10, shift), // index_page_offset
 				11: move(r, w, 11, shift), // dictionary_page_offset
-				14: move(r, w, 14, shift), // bloom_filter_offset
+				14: move(r, w, 14, bloom), // bloom_filter_offset
 			})
 		},
 		4: drop, 5: drop, 6: drop, 7: drop, // offset and column index

@@ -162,6 +162,29 @@ func (r *thriftReader) skipElement(kind byte, depth int) {
 	r.skip(kind, depth)
 }
 
+// text reads a binary or a string.
+func (r *thriftReader) text() []byte {
+	n := r.uvarint()
+	begin := r.at
+	r.advance(n)
+	if r.err != nil {
+		return nil
+	}
+	return r.in[begin:r.at]
+}
+
+// each reads a struct; do reads the value of a field.
+func each(r *thriftReader, do func(id int16, kind byte)) {
+	var id int16
+	for r.err == nil {
+		var kind byte
+		if id, kind = r.field(id); kind == thriftStop {
+			return
+		}
+		do(id, kind)
+	}
+}
+
 // thriftWriter writes the compact protocol.
 type thriftWriter struct {
 	out  []byte
