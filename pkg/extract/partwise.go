@@ -146,11 +146,16 @@ func (w *TableWriter) copyPart(ctx context.Context, q *PartQuery, file string) (
 }
 
 // stitch writes parquet files as one, without decoding them.
-func stitch(to string, files ...string) (err error) {
+func stitch(to string, files ...string) error {
 	whole, err := lake.Stitch(files)
 	if err != nil {
 		return err
 	}
+	return writeWhole(to, whole)
+}
+
+// writeWhole writes a file that is made of others, and closes these.
+func writeWhole(to string, whole *lake.Stitched) (err error) {
 	defer func() { err = errors.Join(err, whole.Close()) }()
 	out, err := os.Create(to)
 	if err != nil {

@@ -61,9 +61,12 @@ func (w *TableWriter) Upsert(ctx context.Context, query string) (Upserted, error
 				done.Rows += p.rows
 				w.out.add(p)
 			}
+			if pieces[0].kept >= 0 {
+				done.Touched--
+			}
 			continue
 		}
-		done.Rows += u.had[i]
+		done.Rows += u.shapes[i].Rows
 		if err := w.KeepPart(i); err != nil {
 			return done, err
 		}
@@ -75,18 +78,28 @@ func (w *TableWriter) Upsert(ctx context.Context, query string) (Upserted, error
 
 // upsert is an Upsert under way.
 type upsert struct {
-	w       *TableWriter
-	columns []catalog.Column
-	key     []string // quoted
-	order   string
-	delta   string // the table of the rows that changed, each with the part it falls into
-	given   int64
-	group   int64 // rows of a row group
-	modulus int64
-	had     []int64 // rows of each part that stands
-	cut     map[int]bool
-	touched []int
-	pieces  map[int][]writtenPart
+	w        *TableWriter
+	columns  []catalog.Column
+	key      []string // quoted
+	order    string
+	delta    string // the table of the rows that changed, each with the part it falls into
+	given    int64
+	group    int64 // rows of a row group
+	modulus  int64
+	shapes   []lake.Shape // of each part that stands
+	firstCut bool         // the first row of the first part is a boundary
+	opaque   bool         // places in the parts cannot be asked for
+	boundary string       // an SQL condition: a part may begin with this row
+	touched  []touchedPart
+	pieces   map[int][]writtenPart
+	changed  changedColumns
+}
+
+// touchedPart is a part that rows which changed fall into.
+type touchedPart struct {
+	part int
+	rows int64 // that changed
+	cuts int64 // of these, boundaries
 }
 
 // newUpsert reads the rows that changed, and finds the parts that they fall into.
@@ -106,11 +119,12 @@ func (w *TableWriter) newUpsert(ctx context.Context, query string) (*upsert, err
 		return nil, err
 	}
 	given, from = w.discard(given, from)
-	u := &upsert{w: w, columns: w.spec.Previous.Columns, delta: stageTable("delta_" + w.name), cut: map[int]bool{}, pieces: map[int][]writtenPart{}}
+	u := &upsert{w: w, columns: w.spec.Previous.Columns, delta: stageTable("delta_" + w.name), pieces: map[int][]writtenPart{}}
 	if u.key, err = keyColumns(u.columns, w.spec.PrimaryKey); err != nil {
 		return nil, ErrOtherColumns
 	}
 	u.order = ascending(u.key)
+	u.opaque = slices.ContainsFunc(u.columns, func(c catalog.Column) bool { return strings.EqualFold(c.Name, rowNumber) })
 	w.table.progress("reading", w.name, 0, 0, 0)
 	fresh := stageTable("fresh_" + w.name)
 	if err := s.exec(ctx, "CREATE TABLE "+fresh+" AS SELECT DISTINCT * FROM ("+selectStored(given, from)+")"); err != nil {
@@ -160,7 +174,7 @@ func (u *upsert) place(ctx context.Context, fresh string) error {
 		if err != nil {
 			return err
 		}
-		u.had = append(u.had, shape.Rows)
+		u.shapes = append(u.shapes, shape)
 		if shape.Rows > 0 {
 			first = append(first, fmt.Sprintf("(SELECT %s, %d AS agnes_part FROM %s LIMIT 1)", u.keys(), i, readParquet([]string{file})))
 		}
@@ -181,22 +195,20 @@ func (u *upsert) place(ctx context.Context, fresh string) error {
 	if err := s.exec(ctx, query); err != nil {
 		return err
 	}
-	cut := "false"
+	u.boundary = "false"
 	if u.modulus > 0 {
-		cut = fmt.Sprintf("hash(%s) %% %d = 0", u.keys(), u.modulus)
+		u.boundary = fmt.Sprintf("hash(%s) %% %d = 0", u.keys(), u.modulus)
 	}
-	// The first part begins where the table does, so its first row may be a boundary that was none yet.
-	query = fmt.Sprintf(`SELECT agnes_part, bool_or(%s) OR (agnes_part = 0 AND coalesce((SELECT bool_or(%s) FROM %s WHERE agnes_part = 0), false))
-		FROM %s GROUP BY agnes_part ORDER BY agnes_part`, cut, cut, bounds, u.delta)
-	err := s.rows(ctx, query, func(scan func(...any) error) error {
-		var part int
-		var cut bool
-		if err := scan(&part, &cut); err != nil {
-			return err
-		}
-		u.touched, u.cut[part] = append(u.touched, part), cut
-		return nil
+	err := s.rows(ctx, "SELECT agnes_part, count(*), count(*) FILTER ("+u.boundary+") FROM "+u.delta+" GROUP BY agnes_part ORDER BY agnes_part", func(scan func(...any) error) error {
+		var t touchedPart
+		err := scan(&t.part, &t.rows, &t.cuts)
+		u.touched = append(u.touched, t)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	err = s.rows(ctx, "SELECT coalesce(bool_or("+u.boundary+"), false) FROM "+bounds+" WHERE agnes_part = 0", func(scan func(...any) error) error { return scan(&u.firstCut) })
 	return errors.Join(err, s.exec(ctx, "DROP TABLE "+bounds))
 }
 
@@ -221,17 +233,17 @@ func (u *upsert) write(ctx context.Context) error {
 	written := make([][]writtenPart, len(u.touched))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, s.threads))
-	for n, part := range u.touched {
+	for n, t := range u.touched {
 		group.Go(func() (err error) {
-			written[n], err = u.part(groupCtx, part)
+			written[n], err = u.part(groupCtx, t)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for n, part := range u.touched {
-		u.pieces[part] = written[n]
+	for n, t := range u.touched {
+		u.pieces[t.part] = written[n]
 	}
 	return s.exec(ctx, fmt.Sprintf("SET GLOBAL threads = %d", max(1, s.threads)))
 }
@@ -252,12 +264,28 @@ func (u *upsert) merged(part int) string {
 		columns, readParquet(u.w.spec.Previous.Files[part:part+1]), changed, strings.Join(same, " AND "), changed)
 }
 
-// part writes a touched part: as one, or as several where a row that changed is a boundary.
-func (u *upsert) part(ctx context.Context, part int) ([]writtenPart, error) {
+// part writes a touched part: only the columns that changed, where it has no new rows; else all of it.
+func (u *upsert) part(ctx context.Context, t touchedPart) ([]writtenPart, error) {
+	f, err := u.find(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer f.drop()
+	if f.rows == t.rows && !f.cut {
+		p, patched, err := u.patch(ctx, t.part, f)
+		if err != nil || patched {
+			return []writtenPart{p}, err
+		}
+	}
+	return u.rewrite(ctx, t.part, f.cut)
+}
+
+// rewrite writes all of a part: as one, or as several where a row that is new there is a boundary.
+func (u *upsert) rewrite(ctx context.Context, part int, cut bool) ([]writtenPart, error) {
 	s := u.w.table.session
 	file := filepath.Join(u.w.dir, fmt.Sprintf("upsert-%d.parquet", part))
 	query := "SELECT * FROM (" + u.merged(part) + ") ORDER BY " + u.order
-	if !u.cut[part] {
+	if !cut {
 		rows, err := runCopy(ctx, s.instance.db, copyStatement(query, file, u.group))
 		return []writtenPart{{file: file, rows: rows, extends: true, kept: -1}}, err
 	}

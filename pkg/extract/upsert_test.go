@@ -51,7 +51,7 @@ func TestUpsertGivesThePartsOfAWholeReading(t *testing.T) {
 			o := mustRun(t, runConfig(dir, src, keyed())).GetTables()[0]
 			after := mustTable(t, mustVersion(t, dir), "t")
 			if done.Inserted != c.inserted || done.Rows != 300000+c.inserted || after.Rows != done.Rows {
-				t.Errorf("%+v, %d rows, want %d inserted", done, after.Rows, c.inserted)
+				t.Errorf("%+v, %d rows, want %d inserted: %s", done, after.Rows, c.inserted, o.GetError())
 			}
 			old, fresh := partSet(before.Parts), 0
 			for sha := range partSet(after.Parts) {

@@ -50,6 +50,7 @@ func Stitch(files []string) (*Stitched, error) {
 type Shape struct {
 	Rows      int64
 	RowGroups int
+	GroupRows int64 // rows of the first row group; 0 where there is none
 }
 
 // ShapeOf reads the footer of a parquet file.
@@ -65,10 +66,14 @@ func ShapeOf(file string) (Shape, error) {
 	}
 	r := &thriftReader{in: footer.groups}
 	groups, _ := r.list()
+	shape := Shape{Rows: footer.rows, RowGroups: int(groups)}
+	if groups > 0 {
+		shape.GroupRows = readGroup(r).rows
+	}
 	if r.err != nil {
 		return Shape{}, fmt.Errorf("look at parquet: %s: %w", filepath.Base(file), r.err)
 	}
-	return Shape{Rows: footer.rows, RowGroups: int(groups)}, nil
+	return shape, nil
 }
 
 // Close closes the files.
