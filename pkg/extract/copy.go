@@ -129,7 +129,7 @@ func (s *session) width(ctx context.Context, columns []catalog.Column, from stri
 }
 
 func copyStatement(query, file string, rows int64) string {
-	return fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE %d)", query, lake.QuoteLiteral(file), rows)
+	return fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE %d)", query, lake.QuoteLiteral(file), rows)
 }
 
 // runCopy runs a COPY and gives the rows it wrote.
