@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/fault"
@@ -18,92 +17,124 @@ import (
 // A touched part that has no new rows keeps its rows where they are, and the columns in which nothing
 // changed keep their bytes: to encode columns is what writing a part costs.
 
-// rowNumber is the column in which read_parquet gives the place of a row in its file.
-const rowNumber = "file_row_number"
+// rowNumber and fileIndex are the columns in which read_parquet gives the places of rows.
+const (
+	rowNumber = "file_row_number"
+	fileIndex = "file_index"
+)
 
-// found are the rows of a part that changed, with their places in it.
+// hidesPlaces tells whether a table has columns of these names: then its parts cannot be asked for places.
+func hidesPlaces(columns []catalog.Column) bool {
+	return slices.ContainsFunc(columns, func(c catalog.Column) bool {
+		return strings.EqualFold(c.Name, rowNumber) || strings.EqualFold(c.Name, fileIndex)
+	})
+}
+
+// learnFrom is in how many touched parts it pays to look at one before the others.
+const learnFrom = 4
+
+// find looks for the rows that changed in the parts that they fall into: where they are, and in which
+// columns they differ.
+func (u *upsert) find(ctx context.Context) error {
+	if hidesPlaces(u.columns) || len(u.touched) == 0 {
+		return nil
+	}
+	// Columns of which one part shows that they change need not be compared in the others.
+	differ := make([]bool, len(u.columns))
+	if len(u.touched) >= learnFrom {
+		if err := u.learn(ctx, differ); err != nil {
+			return err
+		}
+	}
+	list := []string{"changed.agnes_part", "changed.agnes_row", "changed.agnes_cut", "standing." + fileIndex + " AS agnes_file", "standing." + rowNumber + " AS agnes_at"}
+	sums := []string{"agnes_part", "count(*)", "count(DISTINCT agnes_row)", "min(agnes_file)", "max(agnes_file)", "count(*) FILTER (agnes_cut)", "bool_or(agnes_cut AND agnes_at > 0)"}
+	for i, c := range u.columns {
+		list = append(list, fmt.Sprintf("changed.%s AS agnes_value_%d", lake.QuoteIdent(c.Name), i))
+		if !differ[i] {
+			list = append(list, fmt.Sprintf("(%s) AS agnes_differs_%d", u.differs(c), i))
+			sums = append(sums, fmt.Sprintf("coalesce(bool_or(agnes_differs_%d), false)", i))
+		}
+	}
+	u.found = stageTable("found_" + u.w.name)
+	s := u.w.table.session
+	if err := s.exec(ctx, "CREATE TABLE "+u.found+" AS SELECT "+strings.Join(list, ", ")+" FROM "+u.join(u.touched)); err != nil {
+		return err
+	}
+	for i, t := range u.touched {
+		u.touched[i].found = found{clear: true, cuts: t.cuts}
+	}
+	return s.rows(ctx, "SELECT "+strings.Join(sums, ", ")+" FROM "+u.found+" GROUP BY agnes_part", func(scan func(...any) error) error {
+		var part, first, last int
+		var rows, cuts int64
+		f := found{}
+		here := make([]bool, len(u.columns))
+		into := []any{&part, &f.rows, &rows, &first, &last, &cuts, &f.inside}
+		for i := range here {
+			if here[i] = differ[i]; !differ[i] {
+				into = append(into, &here[i])
+			}
+		}
+		if err := scan(into...); err != nil {
+			return err
+		}
+		for i, d := range here {
+			if d {
+				f.changed = append(f.changed, i)
+			}
+		}
+		n := slices.IndexFunc(u.touched, func(t touchedPart) bool { return t.part == part })
+		f.cuts = u.touched[n].cuts - cuts
+		f.clear = rows == f.rows && first == n && last == n
+		u.touched[n].found = f
+		return nil
+	})
+}
+
+// found is what a part has of the rows that changed and fall into it.
 type found struct {
-	u       *upsert
-	ctx     context.Context //nolint:containedctx // of the part that is written, for drop
-	table   string
+	// clear tells that each is there once, and in no other part: else nothing of this counts.
+	clear   bool
 	rows    int64
-	cut     bool  // the part falls into several, or may
+	cuts    int64 // boundaries that it does not have
+	inside  bool  // a boundary that it has, but does not begin with
 	changed []int // columns in which a row differs
 }
 
-// find looks for the rows of a part that changed. Where the table has a column of the name that DuckDB
-// gives to places, none are found.
-func (u *upsert) find(ctx context.Context, t touchedPart) (*found, error) {
-	f := &found{u: u, ctx: ctx}
-	if u.opaque {
-		f.cut = u.modulus > 0
-		return f, nil
+// learn looks into one part.
+func (u *upsert) learn(ctx context.Context, differ []bool) error {
+	conditions := make([]string, len(u.columns))
+	into := make([]any, len(u.columns))
+	for i, c := range u.columns {
+		conditions[i] = "coalesce(bool_or(" + u.differs(c) + "), false)"
+		into[i] = &differ[i]
 	}
-	db := u.w.table.session.instance.db
+	query := "SELECT " + strings.Join(conditions, ", ") + " FROM " + u.join(u.touched[:1])
+	return u.w.table.session.rows(ctx, query, func(scan func(...any) error) error { return scan(into...) })
+}
+
+// join is an SQL relation: the standing rows of parts with those that take their place.
+func (u *upsert) join(parts []touchedPart) string {
+	files, numbers := make([]string, len(parts)), make([]string, len(parts))
+	for i, t := range parts {
+		files[i], numbers[i] = u.w.spec.Previous.Files[t.part], fmt.Sprint(t.part)
+	}
 	same := make([]string, len(u.key))
 	for i, k := range u.key {
 		same[i] = "standing." + k + " IS NOT DISTINCT FROM changed." + k
 	}
-	known := u.changed.known(len(u.columns))
-	list := []string{"standing." + rowNumber + " AS agnes_at", "changed.agnes_cut"}
-	sums := []string{"count(*)", "count(*) FILTER (agnes_cut)", "coalesce(bool_or(agnes_cut AND agnes_at > 0), false)"}
-	for i, c := range u.columns {
-		name := lake.QuoteIdent(c.Name)
-		list = append(list, fmt.Sprintf("changed.%s AS agnes_value_%d", name, i))
-		if !known[i] {
-			list = append(list, fmt.Sprintf("(%s) AS agnes_differs_%d", differs(c, slices.Contains(u.key, name)), i))
-			sums = append(sums, fmt.Sprintf("coalesce(bool_or(agnes_differs_%d), false)", i))
-		}
-	}
-	f.table = stageTable(fmt.Sprintf("found_%d_%s", t.part, u.w.name))
-	query := fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s standing JOIN (SELECT *, (%s) AS agnes_cut FROM %s WHERE agnes_part = %d) changed ON %s",
-		f.table, strings.Join(list, ", "), u.numbered(t.part), u.boundary, u.delta, t.part, strings.Join(same, " AND "))
-	if _, err := db.ExecContext(ctx, query); err != nil {
-		return nil, ended(ctx, err)
-	}
-	var cuts int64
-	differ := make([]bool, len(u.columns))
-	into := []any{&f.rows, &cuts, &f.cut}
-	for i := range u.columns {
-		if !known[i] {
-			into = append(into, &differ[i])
-		}
-	}
-	err := queryRows(ctx, db, "SELECT "+strings.Join(sums, ", ")+" FROM "+f.table, func(scan func(...any) error) error { return scan(into...) })
-	if err != nil {
-		return nil, err
-	}
-	u.changed.learn(differ)
-	for i := range u.columns {
-		if known[i] || differ[i] {
-			f.changed = append(f.changed, i)
-		}
-	}
-	// A new row is a boundary, or makes one of the row that the table began with.
-	f.cut = f.cut || t.cuts > cuts || (t.part == 0 && u.firstCut && t.rows > f.rows)
-	return f, nil
-}
-
-// numbered reads a part with the places of its rows.
-func (u *upsert) numbered(part int) string {
-	return "read_parquet(" + lake.QuoteList(literalGlobs(u.w.spec.Previous.Files[part:part+1])) + ", " + rowNumber + " = true)"
-}
-
-func (f *found) drop() {
-	if f.table != "" {
-		_, _ = f.u.w.table.session.instance.db.ExecContext(context.WithoutCancel(f.ctx), "DROP TABLE IF EXISTS "+f.table) // else it goes with the rest of scratch
-	}
+	return fmt.Sprintf("%s standing JOIN (SELECT *, rowid AS agnes_row, (%s) AS agnes_cut FROM %s WHERE agnes_part IN (%s)) changed ON %s",
+		readParquet(files), u.boundary, u.delta, strings.Join(numbers, ", "), strings.Join(same, " AND "))
 }
 
 // differs is an SQL condition: the standing value of a column is another one than the changed one, in a way
 // that a file shows. What compares as equal need not be the same: 0 and -0, or a month and 30 days.
-func differs(c catalog.Column, key bool) string {
+func (u *upsert) differs(c catalog.Column) string {
 	name := lake.QuoteIdent(c.Name)
 	distinct := fmt.Sprintf("standing.%s IS DISTINCT FROM changed.%s", name, name)
 	switch c.Type {
 	case "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "VARCHAR", "JSON", "BLOB", "UUID",
 		"DATE", "TIME", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE":
-		if key {
+		if slices.Contains(u.key, name) {
 			return "false"
 		}
 		return distinct
@@ -119,7 +150,7 @@ func differs(c catalog.Column, key bool) string {
 // patch writes a part of which rows changed and none is new: the columns in which they differ are written,
 // in the order of the standing ones, and the others are copied as they are. patched is false, and nothing
 // was done, where the part is not laid out as it would be written.
-func (u *upsert) patch(ctx context.Context, part int, f *found) (p writtenPart, patched bool, err error) {
+func (u *upsert) patch(ctx context.Context, part int, f found) (p writtenPart, patched bool, err error) {
 	if len(f.changed) == 0 {
 		return writtenPart{kept: part, rows: u.shapes[part].Rows}, true, nil
 	}
@@ -161,7 +192,7 @@ const orderMark = "hash(" + rowNumber + ") % 2 = 0"
 
 // patchQuery reads the columns that changed, in the order of the part: a scalar subquery leaves the rows
 // that it is asked for where they are, as a join does not.
-func (u *upsert) patchQuery(part int, f *found) string {
+func (u *upsert) patchQuery(part int, f found) string {
 	outer := make([]string, len(f.changed))
 	fields, inner := make([]string, len(f.changed)), make([]string, len(f.changed))
 	for n, i := range f.changed {
@@ -170,38 +201,14 @@ func (u *upsert) patchQuery(part int, f *found) string {
 		fields[n] = fmt.Sprintf("'v%d': changed.agnes_value_%d", i, i)
 		outer[n] = fmt.Sprintf("CASE WHEN agnes_new IS NULL THEN %s ELSE struct_extract(agnes_new, 'v%d') END AS %s", name, i, name)
 	}
-	return fmt.Sprintf("SELECT %s, %s AS agnes_mark FROM (SELECT %s, %s, (SELECT {%s} FROM %s changed WHERE changed.agnes_at = standing.%s) AS agnes_new FROM %s standing)",
-		strings.Join(outer, ", "), orderMark, strings.Join(inner, ", "), rowNumber, strings.Join(fields, ", "), f.table, rowNumber, u.numbered(part))
+	return fmt.Sprintf("SELECT %s, %s AS agnes_mark FROM (SELECT %s, %s, (SELECT {%s} FROM %s changed WHERE changed.agnes_part = %d AND changed.agnes_at = standing.%s) AS agnes_new FROM %s standing)",
+		strings.Join(outer, ", "), orderMark, strings.Join(inner, ", "), rowNumber, strings.Join(fields, ", "), u.found, part, rowNumber, readParquet(u.w.spec.Previous.Files[part:part+1]))
 }
 
 // inOrder tells whether rows were written in the order in which they were read. DuckDB does not promise
 // it, and columns that do not fit together must not be published.
 func inOrder(ctx context.Context, q querier, file string) (ordered bool, err error) {
-	query := "SELECT count(*) = 0 FROM read_parquet(" + lake.QuoteLiteral(lake.LiteralPath(file)) + ", " + rowNumber + " = true) WHERE agnes_mark IS DISTINCT FROM (" + orderMark + ")"
+	query := "SELECT count(*) = 0 FROM read_parquet(" + lake.QuoteLiteral(lake.LiteralPath(file)) + ") WHERE agnes_mark IS DISTINCT FROM (" + orderMark + ")"
 	err = queryRows(ctx, q, query, func(scan func(...any) error) error { return scan(&ordered) })
 	return ordered, err
-}
-
-// changedColumns are those in which a row of an Upsert was seen to differ: it need not be looked for in
-// the parts that follow.
-type changedColumns struct {
-	mu     sync.Mutex
-	differ []bool
-}
-
-func (c *changedColumns) known(columns int) []bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.differ == nil {
-		c.differ = make([]bool, columns)
-	}
-	return slices.Clone(c.differ)
-}
-
-func (c *changedColumns) learn(differ []bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, d := range differ {
-		c.differ[i] = c.differ[i] || d
-	}
 }

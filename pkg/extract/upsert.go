@@ -88,18 +88,18 @@ type upsert struct {
 	modulus  int64
 	shapes   []lake.Shape // of each part that stands
 	firstCut bool         // the first row of the first part is a boundary
-	opaque   bool         // places in the parts cannot be asked for
 	boundary string       // an SQL condition: a part may begin with this row
 	touched  []touchedPart
 	pieces   map[int][]writtenPart
-	changed  changedColumns
+	found    string // the table of the rows that changed and stand already, each with its place
 }
 
 // touchedPart is a part that rows which changed fall into.
 type touchedPart struct {
-	part int
-	rows int64 // that changed
-	cuts int64 // of these, boundaries
+	part  int
+	rows  int64 // that changed
+	cuts  int64 // of these, boundaries
+	found found
 }
 
 // newUpsert reads the rows that changed, and finds the parts that they fall into.
@@ -124,10 +124,9 @@ func (w *TableWriter) newUpsert(ctx context.Context, query string) (*upsert, err
 		return nil, ErrOtherColumns
 	}
 	u.order = ascending(u.key)
-	u.opaque = slices.ContainsFunc(u.columns, func(c catalog.Column) bool { return strings.EqualFold(c.Name, rowNumber) })
 	w.table.progress("reading", w.name, 0, 0, 0)
 	fresh := stageTable("fresh_" + w.name)
-	if err := s.exec(ctx, "CREATE TABLE "+fresh+" AS SELECT DISTINCT * FROM ("+selectStored(given, from)+")"); err != nil {
+	if err := s.exec(ctx, "CREATE TABLE "+fresh+" AS "+selectStored(given, from)); err != nil {
 		return nil, err
 	}
 	stored, err := columnsOf(ctx, conn, "FROM "+fresh)
@@ -152,9 +151,20 @@ func (u *upsert) keys() string { return strings.Join(u.key, ", ") }
 func (u *upsert) single(ctx context.Context, fresh string) error {
 	s := u.w.table.session
 	var width, keys int64
-	query := "SELECT count(*), CAST(coalesce(avg(" + widthOf(u.columns) + "), 0) AS BIGINT), (SELECT count(*) FROM (SELECT DISTINCT " + u.keys() + " FROM " + fresh + ")) FROM " + fresh
-	if err := s.rows(ctx, query, func(scan func(...any) error) error { return scan(&u.given, &width, &keys) }); err != nil {
+	count := func() error {
+		query := "SELECT count(*), CAST(coalesce(avg(" + widthOf(u.columns) + "), 0) AS BIGINT), (SELECT count(*) FROM (SELECT DISTINCT " + u.keys() + " FROM " + fresh + ")) FROM " + fresh
+		return s.rows(ctx, query, func(scan func(...any) error) error { return scan(&u.given, &width, &keys) })
+	}
+	if err := count(); err != nil {
 		return err
+	}
+	if keys != u.given { // rows that came twice
+		if err := s.exec(ctx, "CREATE OR REPLACE TABLE "+fresh+" AS SELECT DISTINCT * FROM "+fresh); err != nil {
+			return err
+		}
+		if err := count(); err != nil {
+			return err
+		}
 	}
 	if keys != u.given {
 		return fault.New(fault.Conflict, "among the rows that changed, %d share their primary key (%s) with another one and differ from it", u.given-keys, strings.Join(u.w.spec.PrimaryKey, ", "))
@@ -227,6 +237,9 @@ func (u *upsert) sorted(ctx context.Context, bounds string, parts int) error {
 // write writes the touched parts, side by side, each on one thread.
 func (u *upsert) write(ctx context.Context) error {
 	s := u.w.table.session
+	if err := u.find(ctx); err != nil {
+		return err
+	}
 	if err := s.exec(ctx, "SET GLOBAL threads = 1"); err != nil {
 		return err
 	}
@@ -266,18 +279,19 @@ func (u *upsert) merged(part int) string {
 
 // part writes a touched part: only the columns that changed, where it has no new rows; else all of it.
 func (u *upsert) part(ctx context.Context, t touchedPart) ([]writtenPart, error) {
-	f, err := u.find(ctx, t)
-	if err != nil {
-		return nil, err
+	if !t.found.clear {
+		return u.rewrite(ctx, t.part, u.modulus > 0)
 	}
-	defer f.drop()
-	if f.rows == t.rows && !f.cut {
-		p, patched, err := u.patch(ctx, t.part, f)
+	fresh := t.rows > t.found.rows
+	// A new row is a boundary, or makes one of the row that the table began with.
+	cut := t.found.cuts > 0 || t.found.inside || (fresh && t.part == 0 && u.firstCut)
+	if !fresh && !cut {
+		p, patched, err := u.patch(ctx, t.part, t.found)
 		if err != nil || patched {
 			return []writtenPart{p}, err
 		}
 	}
-	return u.rewrite(ctx, t.part, f.cut)
+	return u.rewrite(ctx, t.part, cut)
 }
 
 // rewrite writes all of a part: as one, or as several where a row that is new there is a boundary.
@@ -294,7 +308,8 @@ func (u *upsert) rewrite(ctx context.Context, part int, cut bool) ([]writtenPart
 		return nil, ended(ctx, err)
 	}
 	var starts []int64
-	boundaries := fmt.Sprintf("SELECT rowid FROM %s WHERE rowid = 0 OR hash(%s) %% %d = 0 UNION ALL SELECT count(*) FROM %s ORDER BY 1", whole, u.keys(), u.modulus, whole)
+	// Rows of one key, which a whole reading may bring, stay together.
+	boundaries := fmt.Sprintf("SELECT 0 UNION SELECT min(rowid) FROM %s WHERE %s GROUP BY %s UNION SELECT count(*) FROM %s ORDER BY 1", whole, u.boundary, u.keys(), whole)
 	err := queryRows(ctx, s.instance.db, boundaries, func(scan func(...any) error) error {
 		var start int64
 		err := scan(&start)
@@ -324,6 +339,11 @@ func (u *upsert) rewrite(ctx context.Context, part int, cut bool) ([]writtenPart
 }
 
 func (u *upsert) drop(ctx context.Context) error {
+	if u.found != "" {
+		if err := u.w.table.session.exec(ctx, "DROP TABLE "+u.found); err != nil {
+			return err
+		}
+	}
 	return u.w.table.session.exec(ctx, "DROP TABLE "+u.delta)
 }
 

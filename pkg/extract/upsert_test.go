@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
@@ -111,6 +112,118 @@ func TestUpsertsAddUp(t *testing.T) {
 	}
 }
 
+// A table of several parts and row groups is what a plain table is after the same changes, whatever its columns
+// and keys, and whatever stood twice.
+func TestUpsertsOfManyPartsAddUp(t *testing.T) {
+	t.Parallel()
+	const rows = 150_000
+	columns := map[string]string{
+		"plain":  "i AS id, 'name ' || (x % 1000) AS name, (x % 7)::DOUBLE AS amount, x % 3 = 0 AS flag, NULL::INTEGER AS none",
+		"nested": "i AS id, {'a': x, 'b': [x, NULL]} AS s, MAP {'k': x} AS m, INTERVAL (x % 3) DAY AS period, (x / 3)::DECIMAL(18, 3) AS amount",
+		"places": "i AS id, x AS file_row_number, 'text ' || x AS file_index",
+		"moved":  "CASE WHEN i < 40 THEN NULL ELSE i END AS id, 'k' || i % 40 AS k, 'text ' || x AS text, x % 5 AS n",
+		"twice":  "i // 2 * 2 AS id, 'text ' || i AS text, x % 9 AS n",
+	}
+	keys := map[string][]string{"moved": {"id", "k"}}
+	for name, list := range columns {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			key := keys[name]
+			if key == nil {
+				key = []string{"id"}
+			}
+			table := &agnesv1.RegisteredTable{Name: "t", Source: "src", PrimaryKey: key}
+			dir, src, db := t.TempDir(), &scripted{}, memoryDB(t)
+			first := fmt.Sprintf("SELECT %s FROM (SELECT i, i * 7 AS x FROM range(%d) r(i))", list, rows)
+			src.query("t", first)
+			mustRun(t, runConfig(dir, src, table))
+			mustExec(t, db, "CREATE TABLE model AS "+first)
+			for round, changed := range []string{
+				"i % 100 = 7 AND i < 150000", "i % 997 = 1 AND i < 160000", "hash(i) % 50 = 0 AND i < 150000", "i = 70000 OR i = 39", "i >= 149000 AND i < 149500",
+			} {
+				delta := fmt.Sprintf("SELECT DISTINCT ON (%[1]s) * FROM (SELECT %[2]s FROM (SELECT i, i * 7 + CASE WHEN i %% 3 = 0 THEN 0 ELSE %[3]d END AS x FROM range(160000) r(i) WHERE %[4]s)) ORDER BY ALL",
+					strings.Join(key, ", "), list, round+1, changed)
+				mustExec(t, db, "CREATE OR REPLACE TABLE delta AS "+delta)
+				var same []string
+				for _, k := range key {
+					same = append(same, "model."+k+" IS NOT DISTINCT FROM delta."+k)
+				}
+				mustExec(t, db, "DELETE FROM model WHERE EXISTS (SELECT 1 FROM delta WHERE "+strings.Join(same, " AND ")+")")
+				mustExec(t, db, "INSERT INTO model FROM delta")
+				var done Upserted
+				src.upserting(delta, &done)
+				o := mustRun(t, runConfig(dir, src, table)).GetTables()[0]
+				if o.GetOutcome() == OutcomeFailed {
+					t.Fatalf("round %d: %v", round, o)
+				}
+				after := mustTable(t, mustVersion(t, dir), "t")
+				if len(after.Parts) < 3 {
+					t.Fatalf("%d parts are not many", len(after.Parts))
+				}
+				files := readParquet(after.Files)
+				const text = "SELECT CAST(to_json(q) AS VARCHAR) FROM "
+				var n int64
+				query := fmt.Sprintf("SELECT count(*) FROM ((%[1]s %[2]s q EXCEPT ALL %[1]s model q) UNION ALL (%[1]s model q EXCEPT ALL %[1]s %[2]s q))", text, files)
+				if err := db.QueryRow(query).Scan(&n); err != nil || n != 0 {
+					t.Fatalf("round %d: %d rows differ, %v", round, n, err)
+				}
+				order := fmt.Sprintf("SELECT count(*) FROM (SELECT (%[1]s) < lag((%[1]s)) OVER (ORDER BY file_index, file_row_number) AS wrong FROM %[2]s) WHERE wrong", key[0], files)
+				if name != "places" {
+					if err := db.QueryRow(order).Scan(&n); err != nil || n != 0 {
+						t.Fatalf("round %d: %d rows are out of order, %v", round, n, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What compares as equal need not be the same: a value that changed only so is changed, all the same.
+func TestUpsertTellsZerosApart(t *testing.T) {
+	t.Parallel()
+	dir, src := t.TempDir(), &scripted{}
+	src.query("t", "SELECT i AS id, i / 3 AS amount FROM range(5000) r(i)")
+	mustRun(t, runConfig(dir, src, keyed()))
+	var done Upserted
+	src.upserting("SELECT 0::BIGINT AS id, '-0.0'::DOUBLE AS amount", &done)
+	mustOutcome(t, mustRun(t, runConfig(dir, src, keyed())), "t", OutcomeUpdated)
+	files := readParquet(mustTable(t, mustVersion(t, dir), "t").Files)
+	if got := ask(t, "SELECT list(id) FROM "+files+" WHERE signbit(amount)"); got != "[0]" {
+		t.Errorf("%s", got)
+	}
+}
+
+// Columns that did not change are not written anew, which the work of a merge is measured by.
+func TestUpsertWritesTheColumnsThatChanged(t *testing.T) {
+	t.Parallel()
+	dir, src := t.TempDir(), &scripted{}
+	src.query("t", "SELECT i AS id, 'name ' || hash(i) AS name, (i * 7) % 1000 AS amount FROM range(300000) r(i)")
+	mustRun(t, runConfig(dir, src, keyed()))
+	before := mustTable(t, mustVersion(t, dir), "t")
+	src.set("t", func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+		if err := w.partwise(); err != nil {
+			return err
+		}
+		u, err := w.newUpsert(ctx, "SELECT i AS id, 'name ' || hash(i) AS name, -1::BIGINT AS amount FROM range(300000) r(i) WHERE i % 1000 = 0")
+		if err != nil {
+			return err
+		}
+		if err := u.find(ctx); err != nil {
+			return err
+		}
+		if len(u.touched) != len(before.Parts) {
+			t.Errorf("%d parts are touched, want %d", len(u.touched), len(before.Parts))
+		}
+		for _, touched := range u.touched {
+			if f := touched.found; !f.clear || f.cuts > 0 || fmt.Sprint(f.changed) != "[2]" {
+				t.Errorf("%+v", f)
+			}
+		}
+		return ErrUnchanged
+	})
+	mustRun(t, runConfig(dir, src, keyed()))
+}
+
 func TestUpsertRefusesWhatItCannotDecide(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -150,5 +263,22 @@ func TestUpsertRefusesWhatItCannotDecide(t *testing.T) {
 	}
 	if after := mustTable(t, mustVersion(t, dir), "t"); after.Rows != before.Rows {
 		t.Errorf("%d rows", after.Rows)
+	}
+}
+
+func memoryDB(tb testing.TB) *lake.DB {
+	tb.Helper()
+	db, err := lake.Open(context.Background(), lake.Options{TempDir: tb.TempDir()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func mustExec(tb testing.TB, db *lake.DB, statement string) {
+	tb.Helper()
+	if _, err := db.Exec(statement); err != nil {
+		tb.Fatalf("%s: %v", statement, err)
 	}
 }
