@@ -128,8 +128,15 @@ func (s *session) width(ctx context.Context, columns []catalog.Column, from stri
 	return width, err
 }
 
+// copyStatement writes a query in row groups of so many rows. Parquet's second encodings (differences of
+// integers, lengths apart from texts) are smaller, and faster to write and to read. Texts are held twice for
+// them, so wide rows, whose row groups are smaller, go without (trap E2).
 func copyStatement(query, file string, rows int64) string {
-	return fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE %d)", query, lake.QuoteLiteral(file), rows)
+	version := "v2"
+	if rows < maxGroupRows {
+		version = "v1"
+	}
+	return fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, PARQUET_VERSION %s, COMPRESSION zstd, ROW_GROUP_SIZE %d)", query, lake.QuoteLiteral(file), version, rows)
 }
 
 // runCopy runs a COPY and gives the rows it wrote.

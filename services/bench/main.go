@@ -72,6 +72,7 @@ func benches() []bench {
 		{"jira/live", benchJira},
 		{"jira/intake", benchJiraIntake},
 		{"jira/rest", benchJiraRest},
+		{"warehouses/keboola", benchKeboola},
 	}
 }
 

@@ -305,8 +305,12 @@ func (s *server) analyst(ctx context.Context) (*server, error) {
 
 // partFiles gives the parts of a table as absolute paths, from the published catalog.
 func (s *server) partFiles(table string) (catalog.Table, []string, error) {
+	return s.partFilesOf("files", table)
+}
+
+func (s *server) partFilesOf(of, table string) (catalog.Table, []string, error) {
 	data := filepath.Join(s.dir, "data")
-	source, err := catalog.LoadSource(data, "files")
+	source, err := catalog.LoadSource(data, of)
 	if err != nil {
 		return catalog.Table{}, nil, err
 	}

@@ -227,10 +227,19 @@ func (s *server) fill(ctx context.Context) error {
 
 // sync runs everything that is registered, read anew where force says so, and waits until it is published.
 func (s *server) sync(ctx context.Context, force bool) error {
+	return s.syncTables(ctx, force)
+}
+
+// syncTables is sync of some tables; of all where there are none.
+func (s *server) syncTables(ctx context.Context, force bool, tables ...string) error {
 	var trigger struct {
 		RunID string `json:"run_id"`
 	}
-	if err := s.call(ctx, http.MethodPost, "/api/sync/trigger", map[string]bool{"force": force}, &trigger); err != nil {
+	body := map[string]any{"force": force}
+	if len(tables) > 0 {
+		body["tables"] = tables
+	}
+	if err := s.call(ctx, http.MethodPost, "/api/sync/trigger", body, &trigger); err != nil {
 		return err
 	}
 	for {
