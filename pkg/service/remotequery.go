@@ -35,7 +35,8 @@ type RemoteQuery struct {
 	// MaxPushdownKeys is how many distinct keys of a local table may be sent along with a registered query;
 	// 10,000. -1 sends none: this one is a feature, and not a bound that could be left off.
 	MaxPushdownKeys int64 `yaml:"max_pushdown_keys"`
-	// ExtensionDirectory holds DuckDB's extensions for remote attachments; empty for none.
+	// ExtensionDirectory holds DuckDB's extensions for remote attachments; empty for none, or with AllowInstall for
+	// DATA_DIR/extensions.
 	ExtensionDirectory string `yaml:"extension_directory"`
 	// AllowInstall lets an extension that is missing be installed there from DuckDB's own repositories.
 	AllowInstall bool `yaml:"allow_install"`

@@ -56,10 +56,19 @@ func (h *house) openRemote() error {
 	if err != nil {
 		return err
 	}
+	extensions := limits.ExtensionDirectory
+	if extensions == "" && limits.AllowInstall {
+		extensions = filepath.Join(h.cfg.DataDir, "extensions")
+	}
+	if limits.AllowInstall {
+		if err := os.MkdirAll(extensions, 0o755); err != nil { //nolint:gosec // what is there is signed, and no secret
+			return fault.Wrap(err, fault.Invalid, "cannot make remote_query.extension_directory")
+		}
+	}
 	h.remotes = &remotes{
 		store: store, clients: h.warehouses, ledger: ledger, instance: h.live.Load,
 		extensions: attach.New(attach.Config{
-			Command: h.cfg.process(FetcherArgument), Directory: limits.ExtensionDirectory, Install: limits.AllowInstall, Token: os.Getenv,
+			Command: h.cfg.process(FetcherArgument), Directory: extensions, Install: limits.AllowInstall, Token: os.Getenv,
 		}),
 	}
 	return nil
