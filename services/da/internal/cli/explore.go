@@ -51,6 +51,8 @@ type explored struct {
 	Columns     []column          `json:"columns"`
 	Sample      []json.RawMessage `json:"sample"`
 	Profile     json.RawMessage   `json:"profile,omitempty"`
+	// QueryMode is remote where the rows stay where they live, and nobody counts them.
+	QueryMode string `json:"query_mode,omitempty"`
 
 	sample show.Table
 }
@@ -81,6 +83,9 @@ func (a *app) exploreLocal(ctx context.Context, name string) error {
 	columns, err := db.Columns(ctx, quoted)
 	if err != nil {
 		if fault.Is(err, fault.NotFound) {
+			if isRemoteTable(state, name) {
+				return hinted{err, name + " stays where it lives: explore it with --remote, or ask it with `da query`."}
+			}
 			if objects, listErr := db.Objects(ctx); listErr == nil {
 				return noTable(name, objects)
 			}
@@ -114,6 +119,16 @@ func resolve(name string, state *workspace.State) (quoted string, t *workspace.T
 		return lake.QuoteName(schema, table), nil
 	}
 	return lake.QuoteIdent(name), nil
+}
+
+// isRemoteTable tells whether a name is that of a granted table that stays where it lives.
+func isRemoteTable(state *workspace.State, name string) bool {
+	for id, t := range state.Remote {
+		if id == name || strings.EqualFold(t.Source+"."+t.Name, name) || t.Alias && strings.EqualFold(t.Name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func noTable(name string, have []string) error {
@@ -197,7 +212,7 @@ func (a *app) exploreRemote(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	found := explored{Table: t.ID, Description: t.Description, Rows: t.Rows, SizeBytes: t.SizeBytes}
+	found := explored{Table: t.ID, Description: t.Description, Rows: t.Rows, SizeBytes: t.SizeBytes, QueryMode: t.QueryMode}
 	for _, c := range t.Columns {
 		found.Columns = append(found.Columns, column{Column: c})
 	}
@@ -268,7 +283,11 @@ func (a *app) showExplored(e explored) {
 	if e.SizeBytes > 0 {
 		size = ", " + show.Bytes(e.SizeBytes)
 	}
-	a.print("%s rows, %s%s\n", show.Count(e.Rows), show.Plural(len(e.Columns), "column"), size)
+	rows := show.Count(e.Rows) + " rows"
+	if e.QueryMode == catalog.ModeRemote {
+		rows = "it stays where it lives"
+	}
+	a.print("%s, %s%s\n", rows, show.Plural(len(e.Columns), "column"), size)
 	columns := show.Table{Columns: []string{"column", "type"}}
 	for _, c := range e.Columns {
 		kind := c.Type

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +50,8 @@ type statusReport struct {
 	Server    *serverStatus   `json:"server,omitempty"`
 	Workspace workspaceStatus `json:"workspace"`
 	Tables    []tableStatus   `json:"tables"`
+	// Remote are the ids of tables that stay where they live, as of the last sync.
+	Remote []string `json:"remote_tables"`
 	// UpToDate: a sync would have nothing to do.
 	UpToDate *bool `json:"up_to_date,omitempty"`
 }
@@ -114,7 +117,8 @@ func (a *app) lookAround() (*workspace.Workspace, *workspace.State, *statusRepor
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	report := &statusReport{Workspace: workspaceStatus{Path: ws.Root, Server: state.Server, Tables: len(state.Tables)}, Tables: []tableStatus{}}
+	report := &statusReport{Workspace: workspaceStatus{Path: ws.Root, Server: state.Server, Tables: len(state.Tables)}, Tables: []tableStatus{}, Remote: slices.AppendSeq([]string{}, maps.Keys(state.Remote))}
+	slices.Sort(report.Remote)
 	for _, t := range state.Tables {
 		report.Workspace.Size += t.SizeBytes
 	}
@@ -249,6 +253,9 @@ func (a *app) showStatus(r *statusReport) {
 		if t.Error != "" {
 			a.print("%s: %s", t.Table, t.Error)
 		}
+	}
+	if len(r.Remote) > 0 {
+		a.print("\nWhere they live (`da query` asks them there): %s", strings.Join(r.Remote, ", "))
 	}
 	switch {
 	case r.UpToDate == nil:
