@@ -491,6 +491,8 @@ func sentence(err error) string {
 	var f *fault.Error
 	var e *lake.Error
 	switch {
+	case lake.DiskFull(err):
+		return fullDisk
 	case errors.As(err, &f):
 		return f.Message
 	case errors.As(err, &e):

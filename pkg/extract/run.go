@@ -549,8 +549,11 @@ func failed(name string, last *entry, err error) *agnesv1.TableOutcome {
 }
 
 // kindOf is the kind of an error of a table. DuckDB's own errors about data and queries are not
-// mended by trying again; being out of memory may be.
+// mended by trying again; being out of memory, or of disk, may be.
 func kindOf(err error) fault.Kind {
+	if lake.DiskFull(err) {
+		return fault.Unavailable
+	}
 	var f *fault.Error
 	if errors.As(err, &f) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fault.KindOf(err)

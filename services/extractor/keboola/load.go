@@ -87,6 +87,9 @@ func (l *load) fetch(ctx context.Context, since time.Time) error {
 	if err != nil {
 		return err
 	}
+	if err := l.w.Room(file.Size); err != nil {
+		return err
+	}
 	objects, err := file.Objects(ctx)
 	if err != nil {
 		return err
