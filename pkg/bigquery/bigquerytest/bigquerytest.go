@@ -7,6 +7,7 @@ package bigquerytest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -32,6 +33,8 @@ type Table struct {
 	Modified               time.Time
 	// Bytes that a query of it processes.
 	Bytes int64
+	// Statement is what a dry run calls the text of SQL; SELECT where empty.
+	Statement string
 }
 
 func (t Table) id() string { return t.Project + "." + t.Dataset + "." + t.Name }
@@ -131,6 +134,17 @@ func (s *Server) Canceled() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string{}, s.canceled...)
+}
+
+// Labels are those that a job carried; nil where there is no such job.
+func (s *Server) Labels(job string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[job]
+	if j == nil {
+		return nil
+	}
+	return maps.Clone(j.Configuration.Labels)
 }
 
 // Jobs is how many jobs ran, without dry runs.

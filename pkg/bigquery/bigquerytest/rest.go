@@ -1,6 +1,7 @@
 package bigquerytest
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -156,7 +157,7 @@ func (s *Server) insertJob(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "invalidQuery", "Syntax error, or a table that is not there")
 		return
 	}
-	job.Statistics = &bq.JobStatistics{TotalBytesProcessed: t.Bytes, Query: &bq.JobStatistics2{StatementType: "SELECT", TotalBytesProcessed: t.Bytes, TotalBytesProcessedAccuracy: "PRECISE", Schema: &bq.TableSchema{Fields: t.Fields}}}
+	job.Statistics = &bq.JobStatistics{TotalBytesProcessed: t.Bytes, Query: &bq.JobStatistics2{StatementType: cmp.Or(t.Statement, "SELECT"), TotalBytesProcessed: t.Bytes, TotalBytesProcessedAccuracy: "PRECISE", Schema: &bq.TableSchema{Fields: t.Fields}}}
 	if t.Name != "" {
 		job.Statistics.Query.ReferencedTables = []*bq.TableReference{{ProjectId: t.Project, DatasetId: t.Dataset, TableId: t.Name}}
 	}

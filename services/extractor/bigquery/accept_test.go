@@ -82,7 +82,7 @@ var rowSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "amount", Type: arrow.PrimitiveTypes.Float64}, {Name: "at", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}},
 }, nil)
 
-func (p *project) put(table string, rows []extracttest.Row, at time.Time) {
+func batches(rows []extracttest.Row) []arrow.RecordBatch {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, rowSchema)
 	defer b.Release()
 	for _, r := range rows {
@@ -95,8 +95,12 @@ func (p *project) put(table string, rows []extracttest.Row, at time.Time) {
 		b.Field(2).(*array.Float64Builder).Append(r.Amount)
 		b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(r.At.UnixMicro()))
 	}
+	return []arrow.RecordBatch{b.NewRecordBatch()}
+}
+
+func (p *project) put(table string, rows []extracttest.Row, at time.Time) {
 	p.server.Put(bigquerytest.Table{
-		Project: "data-project", Dataset: "main", Name: table, Modified: at, Batches: []arrow.RecordBatch{b.NewRecordBatch()},
+		Project: "data-project", Dataset: "main", Name: table, Modified: at, Batches: batches(rows),
 		Fields: bigquerytest.Fields("id", "INTEGER", "name", "STRING", "amount", "FLOAT", "at", "TIMESTAMP"),
 	})
 }

@@ -49,20 +49,29 @@ func tokenOf(t bigquery.Table, o tableOptions) string {
 	return string(raw)
 }
 
-// Extract reads one table as its query mode says.
-func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract.TableWriter) error {
+// optionsOf reads the options of a table, within those of the source.
+func (s *source) optionsOf(spec extract.TableSpec) (tableOptions, error) {
 	var o tableOptions
 	if err := spec.Decode(&o); err != nil {
-		return err
+		return o, err
 	}
 	switch {
 	case o.MaxBytesBilled <= 0:
 		o.MaxBytesBilled = s.MaxBytesBilled
 	case o.MaxBytesBilled > s.MaxBytesBilled:
-		return fault.New(fault.Invalid, "the table %s: `max_bytes_billed` is above that of the source (%d)", spec.Name, s.MaxBytesBilled)
+		return o, fault.New(fault.Invalid, "the table %s: `max_bytes_billed` is above that of the source (%d)", spec.Name, s.MaxBytesBilled)
 	}
 	if o.Streams <= 0 {
 		o.Streams = s.Streams
+	}
+	return o, nil
+}
+
+// Extract reads one table as its query mode says.
+func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract.TableWriter) error {
+	o, err := s.optionsOf(spec)
+	if err != nil {
+		return err
 	}
 	switch spec.SyncStrategy {
 	case "", "full_refresh":
@@ -117,27 +126,32 @@ func (s *source) copy(ctx context.Context, spec extract.TableSpec, o tableOption
 	return nil
 }
 
-// materialize runs a statement, once a dry run has said what it is and that it costs what it may.
+// materialize makes the table the result of its statement.
 func (s *source) materialize(ctx context.Context, spec extract.TableSpec, o tableOptions, w *extract.TableWriter) error {
-	if o.Query == "" {
-		return fault.New(fault.Invalid, "the table %s is materialized: give its statement as the option `query`", spec.Name)
-	}
-	q := bigquery.Query{SQL: o.Query, MaxBytesBilled: o.MaxBytesBilled, Labels: map[string]string{"table": spec.Name}, Location: s.Projects[0].Location}
-	estimate, err := s.client.DryRun(ctx, q)
-	if err != nil {
-		return err
-	}
-	if estimate.StatementType != "SELECT" {
-		return fault.New(fault.Invalid, "the statement of %s is a %s: only a SELECT is run", spec.Name, estimate.StatementType)
-	}
-	if estimate.Bytes > o.MaxBytesBilled {
-		return fault.New(fault.TooLarge, "the statement of %s would read %d bytes; the limit is %d", spec.Name, estimate.Bytes, o.MaxBytesBilled)
-	}
-	result, err := s.client.Run(ctx, q)
+	result, err := s.run(ctx, spec, o)
 	if err != nil {
 		return err
 	}
 	return write(ctx, result, 0, w)
+}
+
+// run runs the statement of a table, once a dry run has said what it is and that it costs what it may.
+func (s *source) run(ctx context.Context, spec extract.TableSpec, o tableOptions) (*bigquery.Result, error) {
+	if o.Query == "" {
+		return nil, fault.New(fault.Invalid, "the table %s is materialized: give its statement as the option `query`", spec.Name)
+	}
+	q := bigquery.Query{SQL: o.Query, MaxBytesBilled: o.MaxBytesBilled, Labels: map[string]string{"table": spec.Name}, Location: s.Projects[0].Location}
+	estimate, err := s.client.DryRun(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if estimate.StatementType != "SELECT" {
+		return nil, fault.New(fault.Invalid, "the statement of %s is a %s: only a SELECT is run", spec.Name, estimate.StatementType)
+	}
+	if estimate.Bytes > o.MaxBytesBilled {
+		return nil, fault.New(fault.TooLarge, "the statement of %s would read %d bytes; the limit is %d", spec.Name, estimate.Bytes, o.MaxBytesBilled)
+	}
+	return s.client.Run(ctx, q)
 }
 
 // leastWidth of a row is assumed, in bytes, so that a row group stays small where BigQuery says nothing.

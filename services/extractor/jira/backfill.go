@@ -34,11 +34,14 @@ const backfillCursor = "backfill"
 
 // everything is a JQL that finds all issues of the configured projects, oldest first. Jira refuses one
 // without a restriction.
-func (s *site) everything() string {
+func (s *site) everything() string { return s.all() + " ORDER BY created ASC" }
+
+// all is the condition of everything, without its order.
+func (s *site) all() string {
 	if len(s.Projects) == 0 {
-		return `created >= "1970-01-01" ORDER BY created ASC`
+		return `created >= "1970-01-01"`
 	}
-	return "project in (" + strings.Join(s.Projects, ", ") + ") ORDER BY created ASC"
+	return "project in (" + strings.Join(s.Projects, ", ") + ")"
 }
 
 // ask gives the client, or says what is missing.
