@@ -207,6 +207,22 @@ func leaves(from object, visit func(object)) {
 	}
 }
 
+// seen visits what the conditions around a join can name. What stands on the right of a SEMI or ANTI JOIN is not seen: its
+// name is one of the statement around, if any.
+func seen(from object, visit func(object)) {
+	if textOf(from, "type") != "JOIN" {
+		visit(from)
+		return
+	}
+	left, _ := from["left"].(object)
+	seen(left, visit)
+	switch textOf(from, "join_type") {
+	case "INNER", "LEFT", "RIGHT", "OUTER":
+		right, _ := from["right"].(object)
+		seen(right, visit)
+	}
+}
+
 // sampled tells whether some of what is joined is a sample.
 func sampled(from object) (found bool) {
 	leaves(from, func(leaf object) { found = found || leaf["sample"] != nil })
@@ -305,7 +321,7 @@ func (p pairing) ofJoin(st step, base object, filters []object) []semiKey {
 // of gives the keys among conditions, with tables of a FROM.
 func (p pairing) of(conditions []object, from object, filters []object) []semiKey {
 	tables := map[string]object{}
-	leaves(from, func(leaf object) {
+	seen(from, func(leaf object) {
 		if name := nameOf(leaf); name != p.own && p.local(leaf) && p.names[name] == 1 {
 			tables[name] = leaf
 		}
@@ -338,14 +354,15 @@ func columnOf(value any) (column [2]string) {
 	return [2]string{strings.ToLower(table), name}
 }
 
-// local tells whether a table can be one of the catalog: no alias, and nothing that the statement names itself.
+// local tells whether a table is one of the catalog: nothing that the statement names itself, and nothing that is called as a
+// registered query is, with whatever in front. The keys are read where none is registered: main.orders is the catalog's
+// there, and the registered one in the statement.
 func (p pairing) local(leaf object) bool {
 	name := folded(leaf, "table_name")
-	unqualified := textOf(leaf, "schema_name") == "" && textOf(leaf, "catalog_name") == ""
-	if unqualified && (p.ctes[name] || slices.Contains(p.aliases, name)) {
+	if slices.Contains(p.aliases, name) || (p.ctes[name] && textOf(leaf, "schema_name") == "" && textOf(leaf, "catalog_name") == "") {
 		return false
 	}
-	return plainTable(leaf) && textOf(leaf, "schema_name") != registeredSchema
+	return plainTable(leaf) && folded(leaf, "schema_name") != registeredSchema
 }
 
 // maxSemiKeys is how many keys of one join are sent.

@@ -61,6 +61,13 @@ func TestSemiJoins(t *testing.T) {
 		"WITH e AS (SELECT 1 AS oid) SELECT * FROM o JOIN e ON o.id = e.oid":                 "",
 		"WITH o AS (SELECT 1 AS id) SELECT * FROM o JOIN e ON o.id = e.oid":                  "",
 		"SELECT * FROM f JOIN e ON f.id = e.oid":                                             "", // another registered one
+		"SELECT * FROM main.f AS o JOIN e ON o.id = e.oid":                                   "", // which is this, too
+		"SELECT * FROM memory.main.f AS o JOIN e ON o.id = e.oid":                            "",
+		"SELECT * FROM memory.f AS o JOIN e ON o.id = e.oid":                                 "",
+		"SELECT * FROM AGNES_REGISTERED.F AS o JOIN e ON o.id = e.oid":                       "",
+		"SELECT * FROM e JOIN (x SEMI JOIN o ON x.a = o.a) ON x.id = e.oid":                  "oid<x",
+		"SELECT * FROM e JOIN (x SEMI JOIN o ON x.a = o.a) ON o.id = e.oid":                  "", // this is an o outside, if any
+		"SELECT * FROM e, (x ANTI JOIN o ON x.a = o.a) WHERE o.id = e.oid":                   "",
 		"SELECT * FROM (SELECT 1 AS id) o JOIN e ON o.id = e.oid":                            "",
 		"SELECT * FROM o TABLESAMPLE 10% JOIN e ON o.id = e.oid":                             "",
 		"SELECT * FROM o JOIN e ON o.id = e.oid USING SAMPLE 5":                              "",
@@ -116,7 +123,7 @@ func randomStatement(r *rand.Rand) string {
 		return c
 	}
 	join := func(left string, lefts []string, right string) string {
-		kind := pick("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN")
+		kind := pick("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN", "SEMI JOIN", "ANTI JOIN")
 		switch {
 		case kind == "CROSS JOIN":
 			return "(" + left + " CROSS JOIN " + right + ")"
@@ -125,15 +132,27 @@ func randomStatement(r *rand.Rand) string {
 		}
 		return "(" + left + " " + kind + " " + right + " ON " + condition(lefts, []string{right}) + ")"
 	}
-	from := join(tables[0], tables[:1], tables[1])
-	visible := tables[:2]
-	if r.IntN(2) == 0 {
-		from = join(from, visible, tables[2])
-		visible = tables
+	var from string
+	visible := tables
+	switch r.IntN(4) {
+	case 0: // the third is joined to two, from either side
+		from = join(join(tables[0], tables[:1], tables[1]), tables[:2], tables[2])
+	case 1:
+		from = "(" + tables[2] + pick(" JOIN ", " LEFT JOIN ", " RIGHT JOIN ") + join(tables[0], tables[:1], tables[1]) + " ON " + condition(tables[:2], tables[2:]) + ")"
+	default:
+		from, visible = join(tables[0], tables[:1], tables[1]), tables[:2]
 	}
 	where := ""
 	if r.IntN(2) == 0 {
 		where = " WHERE " + condition(visible, visible)
+	}
+	if r.IntN(6) == 0 { // a name that a SEMI or ANTI JOIN hides is one of the statement around
+		hidden, shown := "o", "x"
+		if r.IntN(2) == 0 {
+			hidden, shown = shown, hidden
+		}
+		return "SELECT * FROM y AS " + hidden + " WHERE EXISTS (SELECT 1 FROM e JOIN (" + shown + pick(" SEMI JOIN ", " ANTI JOIN ", " JOIN ") + hidden +
+			" ON " + condition([]string{shown}, []string{hidden}) + ") ON " + condition([]string{"e"}, []string{hidden}) + ")"
 	}
 	if r.IntN(4) == 0 {
 		return "SELECT count(*), sum(" + column(visible) + ") FROM " + from + where
@@ -179,7 +198,7 @@ func TestPropertyASemiJoinChangesNoAnswer(t *testing.T) {
 	pushed, left := 0, 0
 	for round := range 1500 {
 		if round%50 == 0 {
-			for _, table := range []string{"all_e", "o", "x"} {
+			for _, table := range []string{"all_e", "o", "x", "y"} {
 				var rows []string
 				for range r.IntN(8) {
 					value := func() string {
