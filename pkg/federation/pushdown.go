@@ -67,6 +67,9 @@ func (h *Hybrid) pushdown(ctx context.Context, w Warehouse, q HybridQuestion, pa
 				return err
 			}
 		}
+		if len(p.SemiJoin.Columns) > 0 {
+			p.SemiJoin.Why = "" // of another key, which is told of where it is the only one
+		}
 		if err := h.wrap(ctx, w, q, p); err != nil {
 			return err
 		}
