@@ -109,6 +109,7 @@ func (s *Server) adminRoutes(add func(string, http.HandlerFunc)) {
 		}
 		answer(w, http.StatusOK, map[string]any{"registered": registered, "skipped": skipped, "errors": []any{}, "tables": tables})
 	})
+	s.sourceRoutes(locked)
 	locked("GET /api/admin/sources", func(w http.ResponseWriter, _ *http.Request) {
 		list := []any{map[string]any{
 			"name": "shop", "type": "csv", "generation": 3, "published_at": time.Unix(1_700_000_000, 0).UTC(), "tables": len(s.tables), "problems": []any{},
