@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/federation"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/httpapi"
@@ -71,7 +72,7 @@ func (a *asking) keys(q httpapi.Question) federation.Keys {
 	q.Fetched = nil
 	return func(ctx context.Context, sql string, most int) (federation.KeySet, error) {
 		var out bytes.Buffer
-		_, err := a.engine.Run(ctx, query.Request{
+		summary, err := a.engine.Run(ctx, query.Request{
 			User: q.Caller.UserID, Scope: a.scope(q), SQL: sql, MediaType: query.TypeJSON, Limit: most,
 		}, func() io.Writer { return &out })
 		if err != nil {
@@ -85,6 +86,9 @@ func (a *asking) keys(q httpapi.Question) federation.Keys {
 		decoder.UseNumber() // an identifier has more digits than a float
 		if err := decoder.Decode(&answer); err != nil || len(answer.Types) != 1 {
 			return federation.KeySet{}, fmt.Errorf("read keys: %w", err)
+		}
+		if summary.Truncated && len(answer.Rows) < most {
+			return federation.KeySet{}, fault.New(fault.TooLarge, "the keys are longer than an answer may be")
 		}
 		set := federation.KeySet{Type: answer.Types[0], Values: make([]string, len(answer.Rows))}
 		for i, row := range answer.Rows {

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,7 +60,7 @@ func newPostgres(t *testing.T) *postgres {
 	if bin == "" {
 		t.Skip("SKIPPED PEER: PostgreSQL is not installed; on Debian: apt-get install postgresql")
 	}
-	dir, err := os.MkdirTemp("", "agnes-pg-") // where another user may go
+	dir, err := os.MkdirTemp("", "agnes-pg-") //nolint:usetesting // where another user may go
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +80,12 @@ func newPostgres(t *testing.T) *postgres {
 		}
 	}
 	data := filepath.Join(dir, "data")
-	initdb := append(owner, filepath.Join(bin, "initdb"), "-D", data, "-U", "super", "--auth=scram-sha-256", "--pwfile="+password, "--no-sync", "-E", "UTF8")
+	initdb := slices.Concat(owner, []string{filepath.Join(bin, "initdb"), "-D", data, "-U", "super", "--auth=scram-sha-256", "--pwfile="+password, "--no-sync", "-E", "UTF8"})
 	if out, err := exec.Command(initdb[0], initdb[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v: %s", err, out)
 	}
-	run := append(owner, filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F", "-c", "ssl=on",
-		"-c", "ssl_cert_file="+filepath.Join(dir, "cert.pem"), "-c", "ssl_key_file="+filepath.Join(dir, "key.pem"), "-c", "log_statement=all")
+	run := slices.Concat(owner, []string{filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F", "-c", "ssl=on",
+		"-c", "ssl_cert_file="+filepath.Join(dir, "cert.pem"), "-c", "ssl_key_file="+filepath.Join(dir, "key.pem"), "-c", "log_statement=all"})
 	p.server = spawn(t, "postgres", nil, run[0], run[1:]...)
 	p.admin = fmt.Sprintf("host=127.0.0.1 port=%s user=super password='superuser''s' dbname=", port)
 	p.admin = strings.ReplaceAll(p.admin, "''", `\'`)
@@ -462,7 +464,7 @@ func TestTrap_S6_AStatementThatIsGivenUpEndsWhereTheTableLives(t *testing.T) {
 	s.start()
 	admin := s.signIn(adminEmail, adminPassword)
 	admin.published("erp")
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url("/api/query"), strings.NewReader(`{"sql": "SELECT count(name) FROM erp.slow"}`))
 	if err != nil {
@@ -481,12 +483,12 @@ func TestTrap_S6_AStatementThatIsGivenUpEndsWhereTheTableLives(t *testing.T) {
 		return func() error {
 			out, err := exec.Command(psqlPath(t), pg.admin+"shop", "-tAc", working).CombinedOutput()
 			if got := strings.TrimSpace(string(out)); err != nil || got != want && (want == "0" || got == "0") {
-				return fmt.Errorf("%v: %s at work", err, out)
+				return errors.Join(err, fmt.Errorf("%s at work", out))
 			}
 			return nil
 		}
 	}
-	eventually(t, 4*time.Second, "PostgreSQL at work", activity("1"))
+	eventually(t, 15*time.Second, "PostgreSQL at work", activity("1"))
 	<-ctx.Done()
 	s.noFetcher()
 	eventually(t, 20*time.Second, "PostgreSQL at rest", activity("0"))
