@@ -80,12 +80,12 @@ func newPostgres(t *testing.T) *postgres {
 		}
 	}
 	data := filepath.Join(dir, "data")
-	initdb := slices.Concat(owner, []string{filepath.Join(bin, "initdb"), "-D", data, "-U", "super", "--auth=scram-sha-256", "--pwfile="+password, "--no-sync", "-E", "UTF8"})
+	initdb := slices.Concat(owner, []string{filepath.Join(bin, "initdb"), "-D", data, "-U", "super", "--auth=scram-sha-256", "--pwfile=" + password, "--no-sync", "-E", "UTF8"})
 	if out, err := exec.Command(initdb[0], initdb[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v: %s", err, out)
 	}
 	run := slices.Concat(owner, []string{filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F", "-c", "ssl=on",
-		"-c", "ssl_cert_file="+filepath.Join(dir, "cert.pem"), "-c", "ssl_key_file="+filepath.Join(dir, "key.pem"), "-c", "log_statement=all"})
+		"-c", "ssl_cert_file=" + filepath.Join(dir, "cert.pem"), "-c", "ssl_key_file=" + filepath.Join(dir, "key.pem"), "-c", "log_statement=all"})
 	p.server = spawn(t, "postgres", nil, run[0], run[1:]...)
 	p.admin = fmt.Sprintf("host=127.0.0.1 port=%s user=super password='superuser''s' dbname=", port)
 	p.admin = strings.ReplaceAll(p.admin, "''", `\'`)
