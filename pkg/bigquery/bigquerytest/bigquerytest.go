@@ -33,6 +33,8 @@ type Table struct {
 	Modified               time.Time
 	// Bytes that a query of it processes.
 	Bytes int64
+	// Restricted gives the rows of a read session with a row restriction; nil gives all of them.
+	Restricted func(restriction string) []arrow.RecordBatch
 	// Statement is what a dry run calls the text of SQL; SELECT where empty.
 	Statement string
 }
@@ -207,11 +209,15 @@ func (r *readServer) CreateReadSession(_ context.Context, q *storagepb.CreateRea
 		header = append(header, endOfStream...)
 	}
 	session.Schema = &storagepb.ReadSession_ArrowSchema{ArrowSchema: &storagepb.ArrowSchema{SerializedSchema: header}}
-	count := min(max(int(q.GetMaxStreamCount()), 1), len(t.Batches))
+	batches := t.Batches
+	if restriction := q.GetReadSession().GetReadOptions().GetRowRestriction(); restriction != "" && t.Restricted != nil {
+		batches = t.Restricted(restriction)
+	}
+	count := min(max(int(q.GetMaxStreamCount()), 1), len(batches))
 	for i := range count {
 		name := fmt.Sprintf("%s/streams/%d", session.GetName(), i)
-		for j := i; j < len(t.Batches); j += count {
-			s.streams[name] = append(s.streams[name], t.Batches[j])
+		for j := i; j < len(batches); j += count {
+			s.streams[name] = append(s.streams[name], batches[j])
 		}
 		session.Streams = append(session.Streams, &storagepb.ReadStream{Name: name})
 	}

@@ -3,7 +3,9 @@ package bigquery
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/agnes-platform/agnes/pkg/extract"
 	"github.com/agnes-platform/agnes/pkg/extracttest"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
@@ -73,6 +76,36 @@ func (h *house) version(table string) extract.VersionTable {
 		h.t.Fatalf("no table %s: %+v", table, v)
 	}
 	return found
+}
+
+// read gives the values of a query over the parts of the table events, in order.
+func (h *house) read(query string) (values []string) {
+	h.t.Helper()
+	var files []string
+	for _, p := range h.version("events").Parts {
+		files = append(files, filepath.Join(h.dataDir, filepath.FromSlash(p.Path)))
+	}
+	db, err := lake.Open(context.Background(), lake.Options{Threads: 1})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	rows, err := db.QueryContext(context.Background(), fmt.Sprintf(query, "read_parquet("+lake.QuoteList(files)+")")+" ORDER BY 1")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			h.t.Fatal(err)
+		}
+		values = append(values, v)
+	}
+	if err := rows.Err(); err != nil {
+		h.t.Fatal(err)
+	}
+	return values
 }
 
 func (h *house) open() *source {

@@ -23,6 +23,13 @@ type tableOptions struct {
 	// MaxBytesBilled bounds the table's query jobs; the source's where it is zero.
 	MaxBytesBilled int64 `json:"max_bytes_billed"`
 	Streams        int   `json:"streams"`
+	// IncrementalBy is the column that grows with every change of a row.
+	IncrementalBy string `json:"incremental_by"`
+	// PartitionBy is the column whose date tells the part that a row is in; Partition how long a part is.
+	PartitionBy string `json:"partition_by"`
+	Partition   string `json:"partition"`
+
+	partial bool // a condition of the registry leaves rows out
 }
 
 // token is what is kept of a table with its version.
@@ -37,16 +44,33 @@ type token struct {
 const tokenVersion = 1
 
 func tokenOf(t bigquery.Table, o tableOptions) string {
+	raw, err := json.Marshal(token{tokenVersion, t.Ref.String(), t.Modified, shapeOf(t, o)})
+	if err != nil {
+		return ""
+	}
+	return string(raw)
+}
+
+// shapeOf is what the rows of a table depend on beside its content; empty for nothing that can be compared.
+func shapeOf(t bigquery.Table, o tableOptions) string {
 	raw, err := json.Marshal([]any{t.Columns, o.Columns, o.Where})
 	if err != nil {
 		return ""
 	}
 	sum := sha256.Sum256(raw)
-	raw, err = json.Marshal(token{tokenVersion, t.Ref.String(), t.Modified, hex.EncodeToString(sum[:8])})
-	if err != nil {
-		return ""
+	return hex.EncodeToString(sum[:8])
+}
+
+// parseToken reads a token of this version.
+func parseToken(text string) (token, error) {
+	var last token
+	if err := json.Unmarshal([]byte(text), &last); err != nil {
+		return token{}, err
 	}
-	return string(raw)
+	if last.Version != tokenVersion {
+		return token{}, fault.New(fault.Invalid, "the token is of version %d", last.Version)
+	}
+	return last, nil
 }
 
 // optionsOf reads the options of a table, within those of the source.
@@ -73,11 +97,11 @@ func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract
 	if err != nil {
 		return err
 	}
-	switch spec.SyncStrategy {
-	case "", "full_refresh":
-	default:
-		return fault.New(fault.Invalid, "the table %s: BigQuery's tables are read whole (full_refresh): the strategy %q is not known", spec.Name, spec.SyncStrategy)
+	strategy, err := strategyOf(spec, &o)
+	if err != nil {
+		return err
 	}
+	o.partial = o.Where != ""
 	if spec.QueryMode == catalog.ModeMaterialized {
 		return s.materialize(ctx, spec, o, w)
 	}
@@ -96,34 +120,57 @@ func (s *source) Extract(ctx context.Context, spec extract.TableSpec, w *extract
 		}
 		return w.Remote(ctx, s.alias(ref.Project), ref.Dataset, ref.Table, table.Columns)
 	}
-	return s.copy(ctx, spec, o, table, w)
+	return s.copy(ctx, spec, o, strategy, table, w)
 }
 
-// copy reads a table into parts. Of a view, of external tables and of what waits in the streaming buffer nobody
-// tells when it changed.
-func (s *source) copy(ctx context.Context, spec extract.TableSpec, o tableOptions, t bigquery.Table, w *extract.TableWriter) error {
-	now := ""
-	if t.Readable() && !t.Streaming {
-		now = tokenOf(t, o)
-	}
-	if now != "" && now == spec.Token && spec.Previous != nil {
+// copy reads a table into parts as its strategy says. Of a view, of external tables and of what waits in the
+// streaming buffer nobody tells when it changed.
+func (s *source) copy(ctx context.Context, spec extract.TableSpec, o tableOptions, strategy string, t bigquery.Table, w *extract.TableWriter) error {
+	now := tokenOf(t, o)
+	told := t.Readable() && !t.Streaming
+	if told && now != "" && now == spec.Token && spec.Previous != nil {
 		return extract.ErrUnchanged
 	}
-	result, err := s.client.ReadTable(ctx, t, bigquery.ReadOptions{
-		Columns: o.Columns, Filter: o.Where, Streams: o.Streams, MaxBytesBilled: o.MaxBytesBilled, Labels: map[string]string{"table": spec.Name},
-	})
+	read := func(ctx context.Context, o tableOptions) (*bigquery.Result, error) {
+		return s.client.ReadTable(ctx, t, bigquery.ReadOptions{
+			Columns: o.Columns, Filter: o.Where, Streams: o.Streams, MaxBytesBilled: o.MaxBytesBilled, Labels: map[string]string{"table": spec.Name},
+		})
+	}
+	if told || strategy == strategyIncremental {
+		w.SetToken(now)
+	}
+	if strategy == strategyIncremental {
+		condition, err := s.changedSince(ctx, spec, o, t, w)
+		if err != nil {
+			return err
+		}
+		if condition != "" {
+			merged, err := s.merge(ctx, o, t, condition, w, read)
+			if err != nil || merged {
+				return err
+			}
+		}
+	}
+	result, err := read(ctx, o)
 	if err != nil {
 		return err
+	}
+	if strategy == strategyPartitioned {
+		return partition(ctx, result, o, w)
 	}
 	width := int64(0)
 	if t.Rows > 0 {
 		width = t.Bytes / t.Rows
 	}
-	if err := write(ctx, result, width, w); err != nil {
-		return err
-	}
-	w.SetToken(now)
-	return nil
+	return write(ctx, result, width, w)
+}
+
+// partition writes a part for each stretch of time: those in which nothing changed stay as they are.
+func partition(ctx context.Context, result *bigquery.Result, o tableOptions, w *extract.TableWriter) error {
+	defer func() { _ = result.Close() }()
+	return w.Arrow(ctx, result.Reader(), result.Columns(), func(query string) error {
+		return w.Partition(ctx, query, result.Columns(), o.PartitionBy, o.Partition)
+	})
 }
 
 // materialize makes the table the result of its statement.
