@@ -373,6 +373,10 @@ func (e *emulator) published() {
 	register("orders", "orders", "local", nil)
 	register("some", "orders", "local", map[string]any{"columns": []string{"id"}, "where": "customer = 3"})
 	register("totals", "totals", "local", nil)
+	h.post("/api/admin/register-table", map[string]any{
+		"name": "grown", "source": "dwh", "bucket": "crm", "source_table": "orders", "primary_key": []string{"id"},
+		"sync_strategy": "incremental", "options": map[string]any{"incremental_by": "id"},
+	}, nil)
 	register("best", "", "materialized", map[string]any{"query": "SELECT customer, orders FROM crm.totals WHERE orders > 1428"})
 	register("live", "orders", "remote", nil) // these stay where they live
 	register("live_totals", "totals", "remote", nil)
@@ -409,13 +413,15 @@ func (e *emulator) published() {
 	e.sql("CREATE OR REPLACE TABLE crm.orders AS " + ordersUpTo(10001))
 	second := h.runOf("dwh")
 	// The new row is none of the customer 3's: what was read of it again is the same.
-	for table, outcome := range map[string]string{"kinds": "unchanged", "orders": "updated", "some": "unchanged", "totals": "updated"} {
+	for table, outcome := range map[string]string{"kinds": "unchanged", "grown": "updated", "orders": "updated", "some": "unchanged", "totals": "updated"} {
 		if second[table] != outcome {
 			t.Errorf("%s is %q in the second run, want %s", table, second[table], outcome)
 		}
 	}
-	if err := h.expect(ordersOfBigQuery+"orders", "[[10001 50015001 7 note 9999]]"); err != nil {
-		t.Error(err)
+	for _, table := range []string{"orders", "grown"} {
+		if err := h.expect(ordersOfBigQuery+table, "[[10001 50015001 7 note 9999]]"); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, sql := range []string{"SELECT sum(orders) FROM dwh.totals", "SELECT count(*) FROM dwh.live", "SELECT max(id) FROM dwh.live"} {
 		if err := h.expect(sql, "[[10001]]"); err != nil {
