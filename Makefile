@@ -50,7 +50,7 @@ verify: tools-verify ## Run the binaries as separate processes against real peer
 
 bench: ## Measure against the goals (BENCH=<regexp> for a part); writes build/bench.json
 	@mkdir -p build
-	cd services && go run ./bench -run '$(BENCH)' -out ../build/bench.json
+	cd services && AGNES_VERIFY_TOOLS='$(TOOLS)' go run ./bench -run '$(BENCH)' -out ../build/bench.json
 
 lint: tools-lint generated ## Lint every module and check that each builds by itself
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(TOOLS)/golangci-lint run --config ../.golangci.yml ./... && GOWORK=off go vet ./...); done

@@ -73,6 +73,7 @@ func benches() []bench {
 		{"jira/intake", benchJiraIntake},
 		{"jira/rest", benchJiraRest},
 		{"warehouses/keboola", benchKeboola},
+		{"warehouses/bigquery", benchBigQuery},
 	}
 }
 

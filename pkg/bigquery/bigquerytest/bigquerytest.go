@@ -87,20 +87,31 @@ type Server struct {
 // New starts a server, which ends with the test.
 func New(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{tables: map[string]Table{}, queries: map[string]Table{}, jobs: map[string]*bq.Job{}, results: map[string]Table{}, streams: map[string][]arrow.RecordBatch{}, begun: make(chan string, 100)}
-	rest := httptest.NewServer(s.routes())
-	tb.Cleanup(rest.Close)
-	s.Endpoint = rest.URL
-	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	s, stop, err := Start(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(stop)
+	return s
+}
+
+// Start starts a server until stop, outside of tests.
+func Start(ctx context.Context) (s *Server, stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen: %w", err)
+	}
+	s = &Server{tables: map[string]Table{}, queries: map[string]Table{}, jobs: map[string]*bq.Job{}, results: map[string]Table{}, streams: map[string][]arrow.RecordBatch{}, begun: make(chan string, 100)}
+	rest := httptest.NewServer(s.routes())
+	s.Endpoint = rest.URL
 	server := grpc.NewServer()
 	storagepb.RegisterBigQueryReadServer(server, &readServer{s: s})
 	go func() { _ = server.Serve(listener) }()
-	tb.Cleanup(server.Stop)
 	s.StorageEndpoint = listener.Addr().String()
-	return s
+	return s, func() {
+		server.Stop()
+		rest.Close()
+	}, nil
 }
 
 // Put adds a table, or replaces it.
