@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/bigquery"
@@ -161,6 +162,12 @@ func (s *source) copy(ctx context.Context, spec extract.TableSpec, o tableOption
 	width := int64(0)
 	if t.Rows > 0 {
 		width = t.Bytes / t.Rows
+	}
+	if len(spec.PrimaryKey) == 0 {
+		// Streams that are read side by side have no order that could be kept, and to keep one costs a third.
+		if err := w.Exec(ctx, "SET preserve_insertion_order = false"); err != nil {
+			return errors.Join(err, result.Close())
+		}
 	}
 	return write(ctx, result, width, w)
 }
