@@ -178,6 +178,35 @@ func TestUpsertsOfManyPartsAddUp(t *testing.T) {
 	}
 }
 
+// A part that is not laid out as it would be written is written whole.
+func TestUpsertRewritesPartsOfAnotherLayout(t *testing.T) {
+	t.Parallel()
+	dir, src := t.TempDir(), &scripted{}
+	part := func(from, to int) PartQuery {
+		return PartQuery{SQL: fmt.Sprintf("SELECT i AS id, 'a' AS name FROM range(%d, %d) r(i) ORDER BY id", from, to), RowBytes: 20}
+	}
+	src.set("t", func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+		_, err := w.WritePart(ctx, part(0, 5000))
+		return err
+	})
+	mustRun(t, runConfig(dir, src, keyed()))
+	src.set("t", func(ctx context.Context, _ TableSpec, w *TableWriter) error {
+		extended, err := w.ExtendPart(ctx, 0, part(5000, 5100))
+		if !extended {
+			t.Error("the part was not extended")
+		}
+		return err
+	})
+	mustRun(t, runConfig(dir, src, keyed()))
+	var done Upserted
+	src.upserting("SELECT * FROM (VALUES (7::BIGINT, 'b'), (5050::BIGINT, 'b')) v(id, name)", &done)
+	mustOutcome(t, mustRun(t, runConfig(dir, src, keyed())), "t", OutcomeUpdated)
+	files := readParquet(mustTable(t, mustVersion(t, dir), "t").Files)
+	if got := ask(t, "SELECT count(*) || ' ' || CAST(list(id ORDER BY id) FILTER (name = 'b') AS VARCHAR) FROM "+files); got != "5100 [7, 5050]" {
+		t.Errorf("%s, %+v", got, done)
+	}
+}
+
 // What compares as equal need not be the same: a value that changed only so is changed, all the same.
 func TestUpsertTellsZerosApart(t *testing.T) {
 	t.Parallel()

@@ -33,14 +33,15 @@ type exports struct {
 	delta []string // of exports of what changed
 }
 
-// write makes slices of the rows with some ids: those of a later version have another state, time and note.
-func (e *exports) write(ctx context.Context, name, ids string, version, slices int) (paths []string, err error) {
-	for i := range slices {
+// write makes slices of the rows with the ids of a query each: those of a later version have another state, time
+// and note.
+func (e *exports) write(ctx context.Context, name string, version int, ids ...string) (paths []string, err error) {
+	for i, of := range ids {
 		path := filepath.Join(e.dir, fmt.Sprintf("%s-%d.csv.gz", name, i))
 		query := fmt.Sprintf(`COPY (SELECT i AS id, hash(i) %% 100000 AS customer, (TIMESTAMP '2024-01-01' + INTERVAL (i %% 50000000 + %[1]d * 1000) SECOND)::VARCHAR AS at,
 			round((hash(i * 3) %% 1000000) / 100.0, 2) AS amount, 'status_' || ((i + %[1]d) %% 5) AS status, 'product ' || (hash(i * 7) %% 5000) AS product,
-			i %% 3 = 0 AS flag, 'version %[1]d of the note ' || i AS note FROM (%[2]s) q(i) WHERE (i // 1000) %% %[3]d = %[4]d) TO %[5]s (FORMAT csv, HEADER false, COMPRESSION gzip, FORCE_QUOTE *)`,
-			version, ids, slices, i, lake.QuoteLiteral(path))
+			i %% 3 = 0 AS flag, 'version %[1]d of the note ' || i AS note FROM (%[2]s) q(i)) TO %[3]s (FORMAT csv, HEADER false, COMPRESSION gzip, FORCE_QUOTE *)`,
+			version, of, lake.QuoteLiteral(path))
 		if _, err := e.db.ExecContext(ctx, query); err != nil {
 			return nil, err
 		}
@@ -51,7 +52,12 @@ func (e *exports) write(ctx context.Context, name, ids string, version, slices i
 
 // changed makes an export of what changed the answer from now on.
 func (e *exports) changed(ctx context.Context, ids string, version int, rows int64) (err error) {
-	paths, err := e.write(ctx, "changed", ids, version, 4)
+	const slices = 4
+	var parts [slices]string
+	for i := range parts {
+		parts[i] = fmt.Sprintf("SELECT i FROM (%s) q(i) WHERE i %% %d = %d", ids, slices, i)
+	}
+	paths, err := e.write(ctx, "changed", version, parts[:]...)
 	if err != nil {
 		return err
 	}
@@ -104,7 +110,11 @@ func newExports(ctx context.Context, w *workplace) (*exports, func(), error) {
 		}
 		e.project.Put(t)
 	}
-	if e.whole, err = e.write(ctx, "whole", fmt.Sprintf("SELECT * FROM range(%d)", warehouseRows), 0, warehouseSlices); err != nil {
+	ids := make([]string, warehouseSlices)
+	for i := range ids { // no slice is a range of keys
+		ids[i] = fmt.Sprintf("SELECT (b * %d + %d) * 1000 + k FROM range(%d) blocks(b), range(1000) inside(k) ORDER BY ALL", warehouseSlices, i, warehouseRows/warehouseSlices/1000)
+	}
+	if e.whole, err = e.write(ctx, "whole", 0, ids...); err != nil {
 		stop()
 		return nil, nil, err
 	}
