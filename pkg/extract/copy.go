@@ -136,7 +136,7 @@ func copyStatement(query, file string, rows int64) string {
 	if rows < maxGroupRows {
 		version = "v1"
 	}
-	return fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, PARQUET_VERSION %s, COMPRESSION zstd, ROW_GROUP_SIZE %d)", query, lake.QuoteLiteral(file), version, rows)
+	return fmt.Sprintf("COPY (%s) TO %s (%s, PARQUET_VERSION %s, ROW_GROUP_SIZE %d)", query, lake.QuoteLiteral(file), lake.ParquetFormat, version, rows)
 }
 
 // runCopy runs a COPY and gives the rows it wrote.

@@ -143,7 +143,7 @@ func CopyArrow(ctx context.Context, db *DB, reader array.RecordReader, o ArrowCo
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	statement := "COPY (" + view.Select() + ") TO " + QuoteLiteral(o.Path) + " (FORMAT parquet, COMPRESSION zstd"
+	statement := "COPY (" + view.Select() + ") TO " + QuoteLiteral(o.Path) + " (" + ParquetFormat
 	if o.GroupRows > 0 {
 		statement += fmt.Sprintf(", ROW_GROUP_SIZE %d", o.GroupRows)
 	}

@@ -82,7 +82,7 @@ func CopyAttached(ctx context.Context, o Options, a Attachment, query, path stri
 			}
 		}()
 	}
-	copying := "COPY (" + query + ") TO " + QuoteLiteral(path) + " (FORMAT parquet, COMPRESSION zstd)"
+	copying := "COPY (" + query + ") TO " + QuoteLiteral(path) + " (" + ParquetFormat + ")"
 	if err := db.QueryRowContext(ctx, copying).Scan(&rows); err != nil {
 		return 0, attachError(ctx, "copy", err)
 	}

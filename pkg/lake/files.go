@@ -98,3 +98,7 @@ func writeFileAtomic(path string, data []byte, mode fs.FileMode) error {
 	}
 	return err
 }
+
+// ParquetFormat are the options of COPY with which parquet files of ours are written: the least effort of zstd packs what
+// parquet's encodings leave as tightly as its standard, in three quarters of the time.
+const ParquetFormat = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"

@@ -412,7 +412,7 @@ func (s *Session) copy(conn mapping.Connection, sql string, limit int64) (int64,
 	if limit > 0 {
 		query += " LIMIT " + strconv.FormatInt(limit, 10)
 	}
-	count, err := texts(conn, "COPY ("+query+") TO "+QuoteLiteral(s.output)+" (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
+	count, err := texts(conn, "COPY ("+query+") TO "+QuoteLiteral(s.output)+" ("+ParquetFormat+", USE_TMP_FILE false)")
 	if err != nil {
 		return 0, err
 	}

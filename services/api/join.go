@@ -46,7 +46,7 @@ func (j joiner) Merge(ctx context.Context, columns []catalog.Column, files []str
 	}
 	defer func() { _ = db.Close() }()
 	aside := scratch.Path(filepath.Base(target))
-	query := fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", selectAll(columns, files), lake.QuoteLiteral(aside))
+	query := fmt.Sprintf("COPY (%s) TO %s (%s)", selectAll(columns, files), lake.QuoteLiteral(aside), lake.ParquetFormat)
 	if _, err := db.ExecContext(ctx, query); err != nil {
 		return fmt.Errorf("merge parts: %w", lake.Scrub(err))
 	}

@@ -375,7 +375,7 @@ func (d *DB) CopyParquet(ctx context.Context, q Question, path string) (rows int
 	if q.Limit > 0 {
 		text += " LIMIT " + strconv.Itoa(q.Limit)
 	}
-	result, err := db.ExecContext(ctx, "COPY ("+text+") TO "+lake.QuoteLiteral(path)+" (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
+	result, err := db.ExecContext(ctx, "COPY ("+text+") TO "+lake.QuoteLiteral(path)+" ("+lake.ParquetFormat+", USE_TMP_FILE false)")
 	if err != nil {
 		return 0, d.explain(err)
 	}
