@@ -314,13 +314,14 @@ func (r *run) extract(ctx context.Context, jobs []*job) (err error) {
 	}
 	var group errgroup.Group
 	group.SetLimit(r.Limits.Tables)
+	share := r.MemoryBytes / int64(min(r.Limits.Tables, max(2, len(jobs)))) // a table alone leaves as much to what DuckDB does not count
 	for i, j := range largestFirst(jobs) {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			started := time.Now()
-			j.err = r.table(ctx, j, filepath.Join(r.scratch.Dir, fmt.Sprintf("table-%d", i)))
+			j.err = r.table(ctx, j, filepath.Join(r.scratch.Dir, fmt.Sprintf("table-%d", i)), share)
 			j.took = time.Since(started)
 			r.tracker.tableDone(j.spec.Name)
 			return nil
@@ -346,8 +347,8 @@ func largestFirst(jobs []*job) []*job {
 	return ordered
 }
 
-// table extracts one table up to its parts under their final names.
-func (r *run) table(ctx context.Context, j *job, dir string) (err error) {
+// table extracts one table up to its parts under their final names, in so many bytes of memory.
+func (r *run) table(ctx context.Context, j *job, dir string, memory int64) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fault.Wrap(fmt.Errorf("panic: %v\n%s", p, debug.Stack()), fault.Internal, "the connector crashed on this table; the log of the server has the details")
@@ -360,7 +361,7 @@ func (r *run) table(ctx context.Context, j *job, dir string) (err error) {
 	}()
 	run := &tableRun{
 		dir:      dir,
-		session:  &session{dir: dir, memory: r.MemoryBytes / int64(r.Limits.Tables), threads: r.Threads, warm: r.warm},
+		session:  &session{dir: dir, memory: memory, threads: r.Threads, warm: r.warm},
 		progress: r.tracker.table,
 	}
 	clean := false // also after a panic

@@ -182,6 +182,10 @@ func (w *TableWriter) flush(ctx context.Context) error {
 	return nil
 }
 
+// Large says, before anything else, that much is to be written: the table gets all threads, and memory of its own, for which
+// a small one would wait longer than it takes to write.
+func (w *TableWriter) Large() { w.table.session.keep() }
+
 // Remote makes the table a view over alias.schema.table of a catalog named by Attacher. The columns
 // are those that the view shows: there is at least one.
 func (w *TableWriter) Remote(_ context.Context, alias, schema, table string, columns []catalog.Column) error {

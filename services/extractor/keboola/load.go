@@ -30,6 +30,8 @@ const (
 	maxValue = 32 << 20
 	// failuresSuffix names the companion table of values that could not be cast.
 	failuresSuffix = "__rejects"
+	// largeExport is from how many bytes on, as they come, an export is worth all threads.
+	largeExport = 4 << 20
 	// maxFailures is how many different values of a column it holds.
 	maxFailures = 1000
 	// maxPartitions of a table are parts of their own.
@@ -113,6 +115,9 @@ func (l *load) fetch(ctx context.Context, since time.Time) error {
 		return err
 	}
 	paths = slices.DeleteFunc(paths, func(p string) bool { return p == "" })
+	if l.bytes > largeExport {
+		l.w.Large()
+	}
 	if o.Parquet {
 		return l.readParquet(ctx, paths)
 	}
