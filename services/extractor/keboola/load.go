@@ -34,8 +34,6 @@ const (
 	largeExport = 4 << 20
 	// maxFailures is how many different values of a column it holds.
 	maxFailures = 1000
-	// maxPartitions of a table are parts of their own.
-	maxPartitions = 400
 )
 
 // load is one reading of a table.
@@ -441,55 +439,16 @@ func (l *load) report(ctx context.Context) error {
 // partitioned reads the whole table, and writes a part for each stretch of time: those in which nothing
 // changed keep their bytes.
 func (l *load) partitioned(ctx context.Context) error {
-	at := slices.IndexFunc(l.columns, func(c column) bool { return strings.EqualFold(c.name, l.options.PartitionBy) })
-	if at < 0 {
+	by := func(c column) bool { return strings.EqualFold(c.name, l.options.PartitionBy) }
+	if !slices.ContainsFunc(l.columns, by) { // before anything is exported
 		return fault.New(fault.Invalid, "partition_by: the table %s has no column %q, or it is not selected", l.spec.Name, l.options.PartitionBy)
-	}
-	order := "ALL"
-	if len(l.spec.PrimaryKey) > 0 {
-		list := make([]string, len(l.spec.PrimaryKey))
-		for i, k := range l.spec.PrimaryKey {
-			list[i] = lake.QuoteIdent(k)
-		}
-		order = strings.Join(list, ", ")
 	}
 	if err := l.fetch(ctx, time.Time{}); err != nil {
 		return err
 	}
-	err := l.cast(ctx, func(query string) error {
-		return l.w.Exec(ctx, fmt.Sprintf("CREATE TABLE agnes_rows AS SELECT *, CAST(date_trunc('%s', TRY_CAST(%s AS DATE)) AS DATE) AS agnes_partition FROM (%s) ORDER BY agnes_partition",
-			l.options.Partition, l.columns[at].ident(), query))
+	return l.cast(ctx, func(query string) error {
+		return l.w.Partition(ctx, query, catalogColumns(l.columns), l.options.PartitionBy, l.options.Partition)
 	})
-	if err != nil {
-		return err
-	}
-	var filters []string
-	err = l.w.Rows(ctx, "SELECT CAST(agnes_partition AS VARCHAR) FROM agnes_rows GROUP BY agnes_partition ORDER BY agnes_partition NULLS LAST", func(scan func(...any) error) error {
-		var day *string
-		err := scan(&day)
-		if day == nil {
-			filters = append(filters, "agnes_partition IS NULL")
-		} else {
-			filters = append(filters, "agnes_partition = DATE "+lake.QuoteLiteral(*day))
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if len(filters) > maxPartitions {
-		return fault.New(fault.Invalid, "the table %s would have %d parts, one for each %s: choose a longer `partition`", l.spec.Name, len(filters), l.options.Partition)
-	}
-	if len(filters) == 0 {
-		filters = []string{"false"}
-	}
-	for _, filter := range filters {
-		query := extract.PartQuery{SQL: "SELECT * EXCLUDE (agnes_partition) FROM agnes_rows WHERE " + filter + " ORDER BY " + order, Columns: catalogColumns(l.columns)}
-		if _, err := l.w.WritePart(ctx, query); err != nil {
-			return err
-		}
-	}
-	return l.w.Exec(ctx, "DROP TABLE agnes_rows")
 }
 
 // damaged is the error of files that are not what they should be, without what is in them.

@@ -150,7 +150,7 @@ func (o options) readTable(spec extract.TableSpec) (tableOptions, string, error)
 		if t.PartitionBy == "" {
 			return t, "", invalid("partitioned needs `partition_by`, a column with dates")
 		}
-		if t.Partition = first(t.Partition, "month"); !slices.Contains([]string{"day", "week", "month", "quarter", "year"}, t.Partition) {
+		if t.Partition = first(t.Partition, "month"); !slices.Contains(extract.PartitionLengths, t.Partition) {
 			return t, "", invalid("`partition` is day, week, month, quarter or year")
 		}
 	default:
