@@ -7,43 +7,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
+	"github.com/agnes-platform/agnes/pkg/disktest"
 	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
-
-// small mounts a file system of so many bytes and gives its folder.
-func small(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("SKIPPED: a full disk needs a small file system of its own, and mounting one is refused here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	return dir
-}
-
-// fill leaves so many bytes free and gives the file that took the rest.
-func fill(t *testing.T, dir string, leave int64) string {
-	t.Helper()
-	free, err := lake.FreeBytes(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, free-leave), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ballast
-}
 
 // below gives the hash of every file below the folder of the source.
 func below(t *testing.T, dataDir string) map[string]string {
@@ -83,7 +54,7 @@ func TestAFullDiskKeepsWhatStands(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := small(t, "32m")
+			dir := disktest.Small(t, "32m")
 			s := &scripted{}
 			s.query("small", "SELECT 1 AS x")
 			s.query("grows", noise(100))
@@ -92,7 +63,7 @@ func TestAFullDiskKeepsWhatStands(t *testing.T) {
 			mustRun(t, cfg)
 			before := below(t, dir)
 
-			ballast := fill(t, dir, c.leave)
+			ballast := disktest.Fill(t, dir, c.leave)
 			write := c.write
 			if write == nil {
 				write = func(rows int) func(context.Context, TableSpec, *TableWriter) error {

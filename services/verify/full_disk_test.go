@@ -11,43 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/agnes-platform/agnes/pkg/disktest"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/extractor/keboola/keboolatest"
 )
-
-// tiny mounts a file system of so many bytes at dir, where that is allowed.
-func tiny(t *testing.T, dir, size string) {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("SKIPPED: a full disk needs a small file system of its own, and mounting one is refused here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-}
-
-// fill leaves so many bytes free and gives the file that took the rest.
-func fill(t *testing.T, dir string, leave int64) string {
-	t.Helper()
-	free, err := lake.FreeBytes(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ballast := filepath.Join(dir, fmt.Sprintf("ballast-%d", leave))
-	if err := os.WriteFile(ballast, make([]byte, free-leave), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ballast
-}
 
 // TestAFullDiskKeepsWhatStands fills the disk of the data while a table grows: what stands stays and can be
 // asked, the outcome names the disk, nothing is left of the attempt, and with room again the next run goes
@@ -57,13 +27,13 @@ func TestAFullDiskKeepsWhatStands(t *testing.T) {
 	p.Put(ordersTable(), ordersOf("first", 1000)...)
 	h := newHouse(t)
 	data := filepath.Join(h.dir, "data")
-	tiny(t, data, "64m")
+	disktest.Mount(t, data, "64m")
 	h.keboola(map[string]*keboolatest.Project{"crm": p})
 	table := &project{h, p, "crm"}
 	table.holds("first", 1000)
 	before := h.parts("crm")
 
-	ballast := fill(t, data, 3<<20)
+	ballast := disktest.Fill(t, data, 3<<20)
 	p.Put(ordersTable(), ordersOf("larger", 400_000)...)
 	table.want("failed", "the disk of the data directory")
 	table.holds("first", 1000)
@@ -80,7 +50,7 @@ func TestAFullDiskKeepsWhatStands(t *testing.T) {
 	table.want("updated", "")
 	table.counts(400_000)
 
-	ballast = fill(t, data, 0)
+	ballast = disktest.Fill(t, data, 0)
 	eventually(t, time.Minute, "the api to say that the disk is full", func() error {
 		status, text := h.readiness("agnes-api")
 		if status != http.StatusServiceUnavailable || !strings.Contains(text, "disk of the data directory is full") {

@@ -3,45 +3,14 @@ package state_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/agnes-platform/agnes/pkg/disktest"
 	"github.com/agnes-platform/agnes/pkg/fault"
-	"github.com/agnes-platform/agnes/pkg/lake"
 	"github.com/agnes-platform/agnes/services/api/internal/state"
 )
-
-// small mounts a file system of so many bytes and gives its folder.
-func small(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("SKIPPED: a full disk needs a small file system of its own, and mounting one is refused here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	return dir
-}
-
-// fill leaves so many bytes free and gives the file that took the rest.
-func fill(t *testing.T, dir string, leave int64) string {
-	t.Helper()
-	free, err := lake.FreeBytes(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, free-leave), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ballast
-}
 
 // TestAFullDiskCostsNoAcknowledgedWrite fills the disk to the last byte: reads go on, writes are refused with
 // what to do, and with space again the state takes writes without a restart.
@@ -50,11 +19,11 @@ func TestAFullDiskCostsNoAcknowledgedWrite(t *testing.T) {
 	for _, leave := range []int64{0, 8 << 10, 64 << 10} {
 		t.Run(fmt.Sprintf("%d bytes", leave), func(t *testing.T) {
 			t.Parallel()
-			dir := small(t, "16m")
+			dir := disktest.Small(t, "16m")
 			s := must[*state.Store](t)(state.Open(t.Context(), options(dir)))
 			addUser(t.Context(), t, s, "a@example.com", state.RoleViewer, "")
 			acknowledged := []string{"a@example.com"}
-			ballast := fill(t, dir, leave)
+			ballast := disktest.Fill(t, dir, leave)
 			var refused error
 			for i := 0; i < 5_000 && refused == nil; i++ {
 				u := state.User{Email: fmt.Sprintf("u%04d@example.com", i), Role: state.RoleViewer, PasswordHash: strings.Repeat("x", 500)}
