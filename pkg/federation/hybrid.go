@@ -236,6 +236,18 @@ func Shadow(views, fetched []lake.View) []lake.View {
 	return append(views, fetched...)
 }
 
+// Holding gives views with the files of scans in the place of the remote tables that these are of.
+func Holding(views []lake.View, scans []Scan, files []string) []lake.View {
+	views = slices.Clone(views)
+	for i, v := range views {
+		at := slices.IndexFunc(scans, func(s Scan) bool { return strings.EqualFold(s.Table, catalog.TableID(v.Schema, v.Name)) })
+		if at >= 0 && v.Remote {
+			views[i].Files, views[i].Fetched = []string{files[at]}, scans[at].Columns
+		}
+	}
+	return views
+}
+
 // Dir names the folder of the files, which is of these alone.
 func (f *Fetched) Dir() string { return f.dir }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
@@ -99,18 +97,5 @@ func (r *running) over(ctx context.Context, scans []federation.Scan) error {
 		return err
 	}
 	defer release()
-	return r.answer(ctx, r.engine.holding(r.req.Scope, scans, files))
-}
-
-// holding is the scope with the files of scans in the place of remote tables.
-func (e *Engine) holding(s *Scope, scans []federation.Scan, files []string) *Scope {
-	views := slices.Clone(s.Views())
-	for i := range views {
-		name := catalog.TableID(views[i].Schema, views[i].Name)
-		at := slices.IndexFunc(scans, func(scan federation.Scan) bool { return strings.EqualFold(scan.Table, name) })
-		if at >= 0 && views[i].Remote {
-			views[i].Files, views[i].Fetched = []string{files[at]}, scans[at].Columns
-		}
-	}
-	return e.NewScope(views)
+	return r.answer(ctx, r.engine.NewScope(federation.Holding(r.req.Scope.Views(), scans, files)))
 }

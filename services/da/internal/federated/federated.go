@@ -293,19 +293,14 @@ func (r *running) ask(ctx context.Context, views []lake.View) (*localdb.Rows, er
 
 // holding fetches scans one after the other, and gives the views with their files.
 func (r *running) holding(ctx context.Context, scans []federation.Scan) ([]lake.View, error) {
-	views := slices.Clone(r.views)
-	for _, s := range scans {
-		at := slices.IndexFunc(views, func(v lake.View) bool { return v.Remote && catalog.TableID(v.Schema, v.Name) == s.Table })
-		if at < 0 {
-			continue // what is planned as one of these is one of these
-		}
-		path, err := r.fetch(ctx, s)
-		if err != nil {
+	files := make([]string, len(scans))
+	for i, s := range scans {
+		var err error
+		if files[i], err = r.fetch(ctx, s); err != nil {
 			return nil, err
 		}
-		views[at].Files, views[at].Fetched = []string{path}, s.Columns
 	}
-	return views, nil
+	return federation.Holding(r.views, scans, files), nil
 }
 
 func (r *running) fetch(ctx context.Context, s federation.Scan) (string, error) {
