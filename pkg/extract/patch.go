@@ -55,7 +55,7 @@ func (u *upsert) find(ctx context.Context) error {
 			sums = append(sums, fmt.Sprintf("coalesce(bool_or(agnes_differs_%d), false)", i))
 		}
 	}
-	u.found = stageTable("found_" + u.w.name)
+	u.found = tempTable("found_" + u.w.name)
 	s := u.w.table.session
 	if err := s.exec(ctx, "CREATE TABLE "+u.found+" AS SELECT "+strings.Join(list, ", ")+" FROM "+u.join(u.touched)); err != nil {
 		return err
@@ -187,22 +187,26 @@ func (u *upsert) patch(ctx context.Context, part int, f found) (p writtenPart, p
 	return writtenPart{file: file, rows: rows, extends: true, kept: -1}, true, nil
 }
 
-// orderMark is a column of which the order of a file can be seen: a bit for each place, by chance.
-const orderMark = "hash(" + rowNumber + ") % 2 = 0"
+// orderMark is a column of which the order of a file can be seen: a bit for each place, by chance (the highest one of
+// a hash, which a comparison gives at less cost than a division).
+const orderMark = "hash(" + rowNumber + ") < 9223372036854775808"
 
-// patchQuery reads the columns that changed, in the order of the part: a scalar subquery leaves the rows
-// that it is asked for where they are, as a join does not.
+// patchQuery reads the columns that changed, in the order of the part. What stands is laid beside a relation of as
+// many rows, in which those between two that changed are made of nothing: that leaves the rows where they are, as a
+// join does not, and costs less than a subquery that is asked for each.
 func (u *upsert) patchQuery(part int, f found) string {
-	outer := make([]string, len(f.changed))
-	fields, inner := make([]string, len(f.changed)), make([]string, len(f.changed))
+	outer, values := make([]string, len(f.changed)), make([]string, len(f.changed))
 	for n, i := range f.changed {
 		name := lake.QuoteIdent(u.columns[i].Name)
-		inner[n] = "standing." + name
-		fields[n] = fmt.Sprintf("'v%d': changed.agnes_value_%d", i, i)
-		outer[n] = fmt.Sprintf("CASE WHEN agnes_new IS NULL THEN %s ELSE struct_extract(agnes_new, 'v%d') END AS %s", name, i, name)
+		values[n] = fmt.Sprintf("agnes_value_%d", i)
+		outer[n] = fmt.Sprintf("CASE WHEN beside.agnes_new THEN beside.%s ELSE standing.%s END AS %s", values[n], name, name)
 	}
-	return fmt.Sprintf("SELECT %s, %s AS agnes_mark FROM (SELECT %s, %s, (SELECT {%s} FROM %s changed WHERE changed.agnes_part = %d AND changed.agnes_at = standing.%s) AS agnes_new FROM %s standing)",
-		strings.Join(outer, ", "), orderMark, strings.Join(inner, ", "), rowNumber, strings.Join(fields, ", "), u.found, part, rowNumber, readParquet(u.w.spec.Previous.Files[part:part+1]))
+	list := strings.Join(values, ", ")
+	changed := fmt.Sprintf("SELECT agnes_at, agnes_at - lag(agnes_at, 1, -1) OVER (ORDER BY agnes_at) - 1 AS agnes_gap, %s FROM %s WHERE agnes_part = %d ORDER BY agnes_at", list, u.found, part)
+	beside := fmt.Sprintf("SELECT agnes_at, agnes_step = agnes_gap AS agnes_new, %s FROM (SELECT *, unnest(range(agnes_gap + 1)) AS agnes_step FROM (%s))", list, changed)
+	// A row that came to lie beside another one is seen as one that is not in its place.
+	return fmt.Sprintf("SELECT %s, (%s) <> coalesce(beside.agnes_new AND beside.agnes_at <> standing.%s, false) AS agnes_mark FROM %s standing POSITIONAL JOIN (%s) beside",
+		strings.Join(outer, ", "), orderMark, rowNumber, readParquet(u.w.spec.Previous.Files[part:part+1]), beside)
 }
 
 // inOrder tells whether rows were written in the order in which they were read. DuckDB does not promise

@@ -185,3 +185,7 @@ func (s *session) stage(ctx context.Context) error {
 }
 
 func stageTable(name string) string { return lake.QuoteName(stageCatalog, "main", name) }
+
+// tempTable names a table that lies in memory, and goes to scratch as it is where that runs short: one of a
+// share of a table's rows is written and read much faster than in the file of stage, which is compressed.
+func tempTable(name string) string { return lake.QuoteName("memory", "main", "agnes_"+name) }

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,13 +120,13 @@ func (w *TableWriter) newUpsert(ctx context.Context, query string) (*upsert, err
 		return nil, err
 	}
 	given, from = w.discard(given, from)
-	u := &upsert{w: w, columns: w.spec.Previous.Columns, delta: stageTable("delta_" + w.name), pieces: map[int][]writtenPart{}}
+	u := &upsert{w: w, columns: w.spec.Previous.Columns, delta: tempTable("delta_" + w.name), pieces: map[int][]writtenPart{}}
 	if u.key, err = keyColumns(u.columns, w.spec.PrimaryKey); err != nil {
 		return nil, ErrOtherColumns
 	}
 	u.order = ascending(u.key)
 	w.table.progress("reading", w.name, 0, 0, 0)
-	fresh := stageTable("fresh_" + w.name)
+	fresh := tempTable("fresh_" + w.name)
 	if err := s.exec(ctx, "CREATE TABLE "+fresh+" AS "+selectStored(given, from)); err != nil {
 		return nil, err
 	}
@@ -192,7 +193,7 @@ func (u *upsert) place(ctx context.Context, fresh string) error {
 	if len(first) == 0 {
 		first = []string{"(SELECT " + u.keys() + ", 0 AS agnes_part FROM " + fresh + " LIMIT 0)"}
 	}
-	bounds := stageTable("bounds_" + u.w.name)
+	bounds := tempTable("bounds_" + u.w.name)
 	if err := s.exec(ctx, "CREATE TABLE "+bounds+" AS "+strings.Join(first, " UNION ALL ")); err != nil {
 		return err
 	}
@@ -246,9 +247,9 @@ func (u *upsert) write(ctx context.Context) error {
 	written := make([][]writtenPart, len(u.touched))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, s.threads))
-	for n, t := range u.touched {
+	for _, n := range u.largestFirst() {
 		group.Go(func() (err error) {
-			written[n], err = u.part(groupCtx, t)
+			written[n], err = u.part(groupCtx, u.touched[n])
 			return err
 		})
 	}
@@ -259,6 +260,18 @@ func (u *upsert) write(ctx context.Context) error {
 		u.pieces[t.part] = written[n]
 	}
 	return s.exec(ctx, fmt.Sprintf("SET GLOBAL threads = %d", max(1, s.threads)))
+}
+
+// largestFirst orders the touched parts by what they take, so that none is left for a thread alone at the end.
+func (u *upsert) largestFirst() []int {
+	order := make([]int, len(u.touched))
+	for n := range order {
+		order[n] = n
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(u.shapes[u.touched[b].part].Rows, u.shapes[u.touched[a].part].Rows)
+	})
+	return order
 }
 
 // merged is the SELECT of a part with its rows that changed.

@@ -32,10 +32,10 @@ func exportedAs(b *testing.B, db *lake.DB, dir, ids, note string, slices int) (p
 	b.Helper()
 	for i := range slices {
 		path := filepath.Join(dir, fmt.Sprintf("%s-%d.csv.gz", note, i))
-		query := fmt.Sprintf(`COPY (SELECT i AS id, hash(i) %% 100000 AS customer, (TIMESTAMP '2024-01-01' + INTERVAL (i %% 50000000) SECOND)::VARCHAR AS at,
-			round((hash(i * 3) %% 1000000) / 100.0, 2) AS amount, 'status_' || (i %% 5) AS status, 'product ' || (hash(i * 7) %% 5000) AS product,
+		query := fmt.Sprintf(`COPY (SELECT i AS id, hash(i) %% 100000 AS customer, (TIMESTAMP '2024-01-01' + INTERVAL (i %% 50000000 + strlen(%s)) SECOND)::VARCHAR AS at,
+			round((hash(i * 3) %% 1000000) / 100.0, 2) AS amount, 'status_' || ((i + strlen(%s)) %% 5) AS status, 'product ' || (hash(i * 7) %% 5000) AS product,
 			i %% 3 = 0 AS flag, %s || i AS note FROM (%s) q(i) WHERE (i // 1000) %% %d = %d) TO %s (FORMAT csv, HEADER false, COMPRESSION gzip, FORCE_QUOTE *)`,
-			lake.QuoteLiteral(note+", some text "), ids, slices, i, lake.QuoteLiteral(path))
+			lake.QuoteLiteral(note), lake.QuoteLiteral(note), lake.QuoteLiteral(note+", some text "), ids, slices, i, lake.QuoteLiteral(path))
 		if _, err := db.Exec(query); err != nil {
 			b.Fatal(err)
 		}

@@ -42,7 +42,7 @@ type Config struct {
 	// Patience is the longest pause that Keboola may ask for (2 min); a longer one is answered Busy.
 	Patience time.Duration
 	// JobTimeout is how long an export may take (1 h); PollFirst and PollMost how often it is looked after
-	// (from 100 ms, for a change of a few rows is exported in no time, to 10 s).
+	// (from 20 ms, for a change of a few rows is exported in no time, to 10 s).
 	JobTimeout          time.Duration
 	PollFirst, PollMost time.Duration
 	// MaxBody is the largest answer of the API that is read, in bytes (256 MiB: a listing of a large project).
@@ -80,7 +80,7 @@ func New(cfg Config) (*Client, error) {
 	d := &c.cfg
 	d.Calls, d.Downloads, d.Retries = or(d.Calls, 10), or(d.Downloads, 16), or(d.Retries, 5)
 	d.CallTimeout, d.Patience, d.JobTimeout = or(d.CallTimeout, time.Minute), or(d.Patience, 2*time.Minute), or(d.JobTimeout, time.Hour)
-	d.PollFirst, d.PollMost = or(d.PollFirst, 100*time.Millisecond), or(d.PollMost, 10*time.Second)
+	d.PollFirst, d.PollMost = or(d.PollFirst, 20*time.Millisecond), or(d.PollMost, 10*time.Second)
 	d.MaxBody = or(d.MaxBody, 256<<20)
 	if d.Clock == nil {
 		d.Clock = clockwork.NewRealClock()
