@@ -49,6 +49,8 @@ var (
 	RegisterTables = Method[*agnesv1.RegisterTablesRequest, *agnesv1.RegisterTablesResponse]{"registry.register"}
 	// CheckToken asks the api who a credential belongs to.
 	CheckToken = Method[*agnesv1.CheckTokenRequest, *agnesv1.CheckTokenResponse]{"token.check"}
+	// CheckAccess asks the api who a credential belongs to, and which tables they can read.
+	CheckAccess = Method[*agnesv1.CheckAccessRequest, *agnesv1.CheckAccessResponse]{"access.check"}
 	// LinkChat asks the api to link a chat by its one-time code.
 	LinkChat = Method[*agnesv1.LinkChatRequest, *agnesv1.LinkChatResponse]{"chat.link"}
 )

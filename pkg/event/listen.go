@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,18 +29,69 @@ type Listener struct {
 // stored arrive over a restart of the bus without a gap; of the others, what comes while the
 // connection is away is missed. Ending ctx is a hard stop.
 func Listen[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], l Listener, handle Handler[M]) (*Subscription, error) {
-	e := &ear[M]{Listener: l, bus: b, kind: kind, handle: handle, log: zerolog.Ctx(ctx).With().Str("kind", kind.name).Logger()}
+	return listen(ctx, &ear[M]{
+		Listener: l, bus: b, name: kind.name, stream: kind.stream, filters: kind.filters(l.Source, l.Key), handle: handle,
+		decode: func(_ string, headers nats.Header, raw []byte) (M, error) { return decode[M](headers, raw) },
+	})
+}
+
+// AnyKind is a Kind of whatever message.
+type AnyKind interface {
+	// Name and Stored are those of Kind.
+	Name() string
+	Stored() bool
+	storedIn() string
+	filters(source, key string) []string
+	decodeAny(headers nats.Header, raw []byte) (proto.Message, error)
+}
+
+func (k Kind[M]) storedIn() string { return k.stream }
+
+func (k Kind[M]) decodeAny(headers nats.Header, raw []byte) (proto.Message, error) {
+	return decode[M](headers, raw)
+}
+
+// ListenAll is Listen for several kinds that are stored in one stream: their events come in the one order in which
+// they were stored.
+func ListenAll(ctx context.Context, b *Bus, kinds []AnyKind, l Listener, handle Handler[proto.Message]) (*Subscription, error) {
+	e := &ear[proto.Message]{Listener: l, bus: b, handle: handle}
+	byName := map[string]AnyKind{}
+	var names []string
+	for _, k := range kinds {
+		if !k.Stored() || (e.stream != "" && e.stream != k.storedIn()) {
+			return nil, fault.New(fault.Invalid, "%s is not stored beside the other kinds", k.Name())
+		}
+		e.stream, byName[k.Name()], names = k.storedIn(), k, append(names, k.Name())
+		e.filters = append(e.filters, k.filters(l.Source, l.Key)...)
+	}
+	if len(kinds) == 0 {
+		return nil, fault.New(fault.Invalid, "no kind to listen to")
+	}
+	e.name = strings.Join(names, ", ")
+	e.decode = func(kind string, headers nats.Header, raw []byte) (proto.Message, error) {
+		k, known := byName[kind]
+		if !known {
+			return nil, fault.New(fault.Invalid, "an event of another kind: %s", kind)
+		}
+		return k.decodeAny(headers, raw)
+	}
+	return listen(ctx, e)
+}
+
+func listen[M proto.Message](ctx context.Context, e *ear[M]) (*Subscription, error) {
+	b := e.bus
+	e.log = zerolog.Ctx(ctx).With().Str("kind", e.name).Logger()
 	e.hardCtx, e.hard = context.WithCancel(ctx)
 	context.AfterFunc(b.ctx, e.hard)
 	e.softCtx, e.soft = context.WithCancel(e.hardCtx)
 	s := &Subscription{soft: e.soft, hard: e.hard, done: make(chan struct{})}
 	run, prepare := e.live, e.subscribe
-	if kind.Stored() {
+	if e.stream != "" {
 		run, prepare = e.stored, e.begin
 	}
 	if err := prepare(); err != nil {
 		e.hard()
-		return nil, fault.Wrap(err, fault.Unavailable, "cannot listen to %s", kind.name)
+		return nil, fault.Wrap(err, fault.Unavailable, "cannot listen to %s", e.name)
 	}
 	running := b.spawn(func() {
 		defer close(s.done)
@@ -57,7 +109,10 @@ func Listen[M proto.Message](ctx context.Context, b *Bus, kind Kind[M], l Listen
 type ear[M proto.Message] struct {
 	Listener
 	bus     *Bus
-	kind    Kind[M]
+	name    string // of the kinds
+	stream  string // empty where nothing is stored
+	filters []string
+	decode  func(kind string, headers nats.Header, raw []byte) (M, error)
 	handle  Handler[M]
 	softCtx context.Context
 	hardCtx context.Context
@@ -71,7 +126,7 @@ type ear[M proto.Message] struct {
 // subscribe listens to what is not stored.
 func (e *ear[M]) subscribe() error {
 	e.heard = make(chan *nats.Msg, 1024)
-	for _, subject := range e.kind.filters(e.Source, e.Key) {
+	for _, subject := range e.filters {
 		sub, err := e.bus.conn.ChanSubscribe(subject, e.heard)
 		if err != nil {
 			return err
@@ -112,7 +167,7 @@ func (e *ear[M]) begin() error {
 }
 
 func (e *ear[M]) newest(ctx context.Context) (uint64, error) {
-	stream, err := e.bus.js.Stream(ctx, e.kind.stream)
+	stream, err := e.bus.js.Stream(ctx, e.stream)
 	if err != nil {
 		return 0, err
 	}
@@ -141,8 +196,8 @@ func (e *ear[M]) follow() error {
 	if newest < e.last {
 		e.last = 0 // the bus lost its store and counts from the start
 	}
-	consumer, err := e.bus.js.OrderedConsumer(ctx, e.kind.stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: e.kind.filters(e.Source, e.Key),
+	consumer, err := e.bus.js.OrderedConsumer(ctx, e.stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: e.filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    e.last + 1,
 	})
@@ -194,10 +249,10 @@ func (e *ear[M]) hear(headers nats.Header, subject string, data []byte, at time.
 	ev := envelope[M](headers, subject, at)
 	ev.Sequence, ev.Attempt = sequence, 1
 	if ev.ID == "" {
-		ev.ID = fallbackID(e.kind.stream, sequence)
+		ev.ID = fallbackID(e.stream, sequence)
 	}
 	log := e.log.With().Str("event_id", ev.ID).Logger()
-	payload, err := decode[M](headers, data)
+	payload, err := e.decode(ev.Kind, headers, data)
 	if err == nil {
 		ev.Payload = payload
 		ctx := propagation.TraceContext{}.Extract(e.hardCtx, carrier(headers))
@@ -209,13 +264,21 @@ func (e *ear[M]) hear(headers nats.Header, subject string, data []byte, at time.
 	}
 }
 
-// Bounds are the sequences of the oldest and newest event that the stream of the kind holds, of
-// whatever kind. Where oldest > After+1, a Listener with that After has missed events.
-func Bounds[M proto.Message](ctx context.Context, b *Bus, kind Kind[M]) (oldest, newest uint64, err error) {
-	stream, err := b.js.Stream(ctx, kind.stream)
+// Extent is what a stream holds, of whatever kind.
+type Extent struct {
+	// Oldest and Newest are the sequences of its first and last event. Where Oldest > After+1, a Listener with that After
+	// has missed events.
+	Oldest, Newest uint64
+	// Since is when the stream was made: one that was lost and made anew counts from the start.
+	Since time.Time
+}
+
+// ExtentOf asks for the extent of the stream that keeps a kind.
+func ExtentOf(ctx context.Context, b *Bus, kind AnyKind) (Extent, error) {
+	stream, err := b.js.Stream(ctx, kind.storedIn())
 	if err != nil {
-		return 0, 0, fault.Wrap(err, fault.Unavailable, "the stream of %s does not answer", kind.name)
+		return Extent{}, fault.Wrap(err, fault.Unavailable, "the stream of %s does not answer", kind.Name())
 	}
-	state := stream.CachedInfo().State
-	return state.FirstSeq, state.LastSeq, nil
+	info := stream.CachedInfo()
+	return Extent{Oldest: info.State.FirstSeq, Newest: info.State.LastSeq, Since: info.Created}, nil
 }

@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/eventtest"
+	"github.com/agnes-platform/agnes/pkg/fault"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
 
@@ -54,9 +57,51 @@ func TestAListenerReplaysWhatItMissed(t *testing.T) {
 	}
 	publish(t, bus, "shop")
 	none(t, got, 50*time.Millisecond)
-	oldest, newest, err := event.Bounds(t.Context(), bus, event.ExtractReady)
-	if err != nil || oldest != 1 || newest != 11 {
-		t.Errorf("bounds %d to %d, %v", oldest, newest, err)
+	extent, err := event.ExtentOf(t.Context(), bus, event.ExtractReady)
+	if err != nil || extent.Oldest != 1 || extent.Newest != 11 || time.Since(extent.Since) > time.Minute {
+		t.Errorf("extent %+v, %v", extent, err)
+	}
+}
+
+func TestSeveralKindsAreHeardInOneOrder(t *testing.T) {
+	t.Parallel()
+	bus := eventtest.Bus(t)
+	publish(t, bus, "crm", event.ID("0"))
+	kinds := []event.AnyKind{event.ExtractReady, event.NotificationRaised}
+	got := make(chan event.Event[proto.Message], 10)
+	_, err := event.ListenAll(t.Context(), bus, kinds, event.Listener{}, func(_ context.Context, e event.Event[proto.Message]) error {
+		got <- e
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	notice := &agnesv1.NotificationRaised{Title: "2"}
+	publish(t, bus, "crm", event.ID("1"))
+	for _, err := range []error{
+		event.Publish(t.Context(), bus, event.NotificationRaised, "", notice, event.ID("2")),
+		event.Publish(t.Context(), bus, event.RegistryChanged, "", &agnesv1.RegistryChanged{}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, bus, "crm", event.ID("3"))
+	for n, want := range []struct {
+		kind    string
+		payload proto.Message
+	}{{"extract.ready", nil}, {"notification.raised", notice}, {"extract.ready", nil}} {
+		e := <-got
+		if e.ID != fmt.Sprint(n+1) || e.Kind != want.kind || (want.payload != nil && !proto.Equal(e.Payload, want.payload)) {
+			t.Errorf("event %d is %+v", n+1, e)
+		}
+	}
+	for name, kinds := range map[string][]event.AnyKind{
+		"none": nil, "not stored": {event.ExtractProgress}, "of two streams": {event.ExtractReady, event.AuditRecorded},
+	} {
+		if _, err := event.ListenAll(t.Context(), bus, kinds, event.Listener{}, nil); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type house struct {
 	identity  *identity.Service
 	mail      *mail.Queue // nil where no mail is sent
 	registry  *registry
+	granting  *granting
 	wholes    *download.Wholes
 	tracker   *runs.Tracker
 	engine    *query.Engine
@@ -149,7 +150,7 @@ func (h *house) buildServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	granting := &granting{rules: access.New(access.StoreOf(h.state)), state: h.state, published: h.published, sources: h.sourceNames}
+	h.granting = &granting{rules: access.New(access.StoreOf(h.state)), state: h.state, published: h.published, sources: h.sourceNames}
 	configurer, err := h.configurer()
 	if err != nil {
 		return err
@@ -157,10 +158,10 @@ func (h *house) buildServer(ctx context.Context) error {
 	h.server, err = httpapi.New(httpapi.Config{
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
-		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: granting,
+		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: h.granting,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: h.hybrids.asking, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
-		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: granting}, Preferences: preferences{state: h.state, granting: granting},
-		Requests: &requests{state: h.state, granting: granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
+		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: h.granting}, Preferences: preferences{state: h.state, granting: h.granting},
+		Requests: &requests{state: h.state, granting: h.granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
 		Limiter:  h.cfg.limiter(h.metrics),
 		Uploads:  h.uploads, Configurer: configurer, Jira: jiraSites{h.bus},
 		Checks: []httpapi.Check{
@@ -219,7 +220,7 @@ func (h *house) start(ctx context.Context) error {
 	h.work.Go(func() { h.audit.recorder.Run(loops) })
 	h.work.Go(func() { h.audit.store.Run(loops) })
 	h.audit.tell(work, "server.start")
-	served, err := (&rpc{registry: h.registry, identity: people{h.identity, h.uploads}, audit: h.audit}).serve(work, h.bus)
+	served, err := (&rpc{registry: h.registry, identity: people{h.identity, h.uploads}, granting: h.granting, audit: h.audit}).serve(work, h.bus)
 	h.subscriptions = append(h.subscriptions, served...)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 type rpc struct {
 	registry *registry
 	identity httpapi.Identity
+	granting *granting
 	audit    *auditing
 }
 
@@ -33,7 +34,11 @@ func (a *rpc) serve(ctx context.Context, bus *event.Bus) ([]*event.Subscription,
 	if err != nil {
 		return []*event.Subscription{list, register}, err
 	}
-	return []*event.Subscription{list, register, check}, nil
+	reach, err := event.Serve(ctx, bus, event.CheckAccess, a.checkAccess)
+	if err != nil {
+		return []*event.Subscription{list, register, check}, err
+	}
+	return []*event.Subscription{list, register, check, reach}, nil
 }
 
 func (a *rpc) listRegistry(ctx context.Context, q *agnesv1.ListRegistryRequest) (*agnesv1.ListRegistryResponse, error) {
@@ -94,6 +99,10 @@ func (a *rpc) checkToken(ctx context.Context, q *agnesv1.CheckTokenRequest) (*ag
 	if err != nil {
 		return nil, err
 	}
+	return tokenView(c), nil
+}
+
+func tokenView(c httpapi.Caller) *agnesv1.CheckTokenResponse {
 	answer := &agnesv1.CheckTokenResponse{UserId: c.UserID, Email: c.Email, Role: c.Role}
 	for _, scope := range httpapi.Scopes {
 		if c.May(scope) {
@@ -102,6 +111,40 @@ func (a *rpc) checkToken(ctx context.Context, q *agnesv1.CheckTokenRequest) (*ag
 	}
 	if c.ExpiresAt != nil {
 		answer.ExpiresAt = timestamppb.New(*c.ExpiresAt)
+	}
+	return answer
+}
+
+// checkAccess is for a service that passes events on. Who publishes a source swaps its catalog before it says so:
+// what the caller asks about is read before the answer is given.
+func (a *rpc) checkAccess(ctx context.Context, q *agnesv1.CheckAccessRequest) (*agnesv1.CheckAccessResponse, error) {
+	c, err := a.identity.Authenticate(ctx, q.GetToken(), "")
+	if err != nil {
+		return nil, err
+	}
+	if q.GetSource() != "" {
+		if _, err := a.granting.published.Refresh(ctx, q.GetSource()); err != nil {
+			return nil, err
+		}
+	}
+	set, err := a.granting.rules.Readable(ctx, callerOf(c), a.granting.tablesOf(a.granting.published.Current()))
+	if err != nil {
+		return nil, err
+	}
+	answer := &agnesv1.CheckAccessResponse{Who: tokenView(c), Everything: callerOf(c).Admin(), Fingerprint: set.Fingerprint()}
+	switch {
+	case answer.GetEverything():
+		answer.Fingerprint = "" // it is that of whatever comes
+	case answer.GetFingerprint() == q.GetFingerprint():
+		answer.Unchanged = true
+	default:
+		for _, t := range set.Tables() { // ordered by source
+			if last := len(answer.GetReadable()) - 1; last < 0 || answer.GetReadable()[last].GetSource() != t.Source {
+				answer.Readable = append(answer.Readable, &agnesv1.ReadableTables{Source: t.Source})
+			}
+			of := answer.GetReadable()[len(answer.GetReadable())-1]
+			of.Tables = append(of.Tables, t.Table)
+		}
 	}
 	return answer, nil
 }

@@ -84,8 +84,8 @@ func benchmarkIntake(b *testing.B, listen string) {
 	b.ReportMetric(rate, "webhooks/s")
 	b.ReportMetric(quantile(0.5), "p50-ms")
 	b.ReportMetric(quantile(0.99), "p99-ms")
-	if _, newest, err := event.Bounds(context.Background(), h.config.Bus, event.JiraReceived); err != nil || newest < uint64(b.N) {
-		b.Errorf("%d of %d are in the stream: %v", newest, b.N, err)
+	if extent, err := event.ExtentOf(context.Background(), h.config.Bus, event.JiraReceived); err != nil || extent.Newest < uint64(b.N) {
+		b.Errorf("%d of %d are in the stream: %v", extent.Newest, b.N, err)
 	}
 }
 

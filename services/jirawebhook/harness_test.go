@@ -212,11 +212,11 @@ func (h *house) send(body string, headers ...string) answer {
 // stored gives everything that is in the stream, in order.
 func stored(tb testing.TB, bus *event.Bus) []event.Event[*agnesv1.JiraReceived] {
 	tb.Helper()
-	_, newest, err := event.Bounds(tb.Context(), bus, event.JiraReceived)
+	extent, err := event.ExtentOf(tb.Context(), bus, event.JiraReceived)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if newest == 0 {
+	if extent.Newest == 0 {
 		return nil
 	}
 	var all []event.Event[*agnesv1.JiraReceived]
@@ -224,7 +224,7 @@ func stored(tb testing.TB, bus *event.Bus) []event.Event[*agnesv1.JiraReceived] 
 	sub, err := event.Consume(tb.Context(), bus, event.JiraReceived, event.Consumer{Name: fmt.Sprint("reader-", time.Now().UnixNano())},
 		func(_ context.Context, e event.Event[*agnesv1.JiraReceived]) error {
 			all = append(all, e)
-			if e.Sequence == newest {
+			if e.Sequence == extent.Newest {
 				close(done)
 			}
 			return nil
@@ -235,7 +235,7 @@ func stored(tb testing.TB, bus *event.Bus) []event.Event[*agnesv1.JiraReceived] 
 	select {
 	case <-done:
 	case <-time.After(6 * eventtest.Patience):
-		tb.Errorf("only a part of %d webhooks is in the stream", newest)
+		tb.Errorf("only a part of %d webhooks is in the stream", extent.Newest)
 	}
 	if err := event.StopAll(eventtest.Patience, sub); err != nil {
 		tb.Error(err)

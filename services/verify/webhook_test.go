@@ -80,14 +80,14 @@ func TestWebhooksSurviveKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer bus.Close()
-	_, newest, err := event.Bounds(t.Context(), bus, event.JiraReceived)
+	extent, err := event.ExtentOf(t.Context(), bus, event.JiraReceived)
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]int{}
 	done := make(chan struct{})
 	sub, err := event.Consume(t.Context(), bus, event.JiraReceived, event.Consumer{Name: "verify"}, func(_ context.Context, e event.Event[*agnesv1.JiraReceived]) error {
-		if found[string(e.Payload.GetBody())]++; e.Sequence == newest {
+		if found[string(e.Payload.GetBody())]++; e.Sequence == extent.Newest {
 			close(done)
 		}
 		return nil
@@ -98,7 +98,7 @@ func TestWebhooksSurviveKills(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
-		t.Fatalf("%d of %d webhooks can be read", len(found), newest)
+		t.Fatalf("%d of %d webhooks can be read", len(found), extent.Newest)
 	}
 	if err := event.StopAll(10*time.Second, sub); err != nil {
 		t.Fatal(err)

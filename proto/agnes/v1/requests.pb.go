@@ -1401,6 +1401,203 @@ func (x *CheckTokenResponse) GetScopes() []string {
 	return nil
 }
 
+// CheckAccessRequest asks the api who a credential belongs to, and which tables they can read, for a service that
+// tells them what happens. Subject agnes.v1.rpc.access.check.
+type CheckAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// That of the tables which are known: they are not sent again where it still stands.
+	Fingerprint string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// A source that was just published: its catalog is read first.
+	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAccessRequest) Reset() {
+	*x = CheckAccessRequest{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAccessRequest) ProtoMessage() {}
+
+func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
+func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CheckAccessRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CheckAccessRequest) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *CheckAccessRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+// CheckAccessResponse tells who it is and what they can read.
+type CheckAccessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Who   *CheckTokenResponse    `protobuf:"bytes,1,opt,name=who,proto3" json:"who,omitempty"`
+	// Equal for equal tables, whoever can read them.
+	Fingerprint string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// True where the fingerprint of the request stands: the tables are left out.
+	Unchanged bool `protobuf:"varint,3,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// True for an administrator, who can read whatever comes: the tables are left out.
+	Everything    bool              `protobuf:"varint,4,opt,name=everything,proto3" json:"everything,omitempty"`
+	Readable      []*ReadableTables `protobuf:"bytes,5,rep,name=readable,proto3" json:"readable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAccessResponse) Reset() {
+	*x = CheckAccessResponse{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAccessResponse) ProtoMessage() {}
+
+func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
+func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CheckAccessResponse) GetWho() *CheckTokenResponse {
+	if x != nil {
+		return x.Who
+	}
+	return nil
+}
+
+func (x *CheckAccessResponse) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *CheckAccessResponse) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
+func (x *CheckAccessResponse) GetEverything() bool {
+	if x != nil {
+		return x.Everything
+	}
+	return false
+}
+
+func (x *CheckAccessResponse) GetReadable() []*ReadableTables {
+	if x != nil {
+		return x.Readable
+	}
+	return nil
+}
+
+// ReadableTables are tables of one source.
+type ReadableTables struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Tables        []string               `protobuf:"bytes,2,rep,name=tables,proto3" json:"tables,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadableTables) Reset() {
+	*x = ReadableTables{}
+	mi := &file_agnes_v1_requests_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadableTables) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadableTables) ProtoMessage() {}
+
+func (x *ReadableTables) ProtoReflect() protoreflect.Message {
+	mi := &file_agnes_v1_requests_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadableTables.ProtoReflect.Descriptor instead.
+func (*ReadableTables) Descriptor() ([]byte, []int) {
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReadableTables) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ReadableTables) GetTables() []string {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
 // LinkChatRequest asks the api to link a chat by its one-time code. Subject agnes.v1.rpc.chat.link.
 type LinkChatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1412,7 +1609,7 @@ type LinkChatRequest struct {
 
 func (x *LinkChatRequest) Reset() {
 	*x = LinkChatRequest{}
-	mi := &file_agnes_v1_requests_proto_msgTypes[22]
+	mi := &file_agnes_v1_requests_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1621,7 @@ func (x *LinkChatRequest) String() string {
 func (*LinkChatRequest) ProtoMessage() {}
 
 func (x *LinkChatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_requests_proto_msgTypes[22]
+	mi := &file_agnes_v1_requests_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1634,7 @@ func (x *LinkChatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkChatRequest.ProtoReflect.Descriptor instead.
 func (*LinkChatRequest) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{22}
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LinkChatRequest) GetCode() string {
@@ -1465,7 +1662,7 @@ type LinkChatResponse struct {
 
 func (x *LinkChatResponse) Reset() {
 	*x = LinkChatResponse{}
-	mi := &file_agnes_v1_requests_proto_msgTypes[23]
+	mi := &file_agnes_v1_requests_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1674,7 @@ func (x *LinkChatResponse) String() string {
 func (*LinkChatResponse) ProtoMessage() {}
 
 func (x *LinkChatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agnes_v1_requests_proto_msgTypes[23]
+	mi := &file_agnes_v1_requests_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1687,7 @@ func (x *LinkChatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkChatResponse.ProtoReflect.Descriptor instead.
 func (*LinkChatResponse) Descriptor() ([]byte, []int) {
-	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{23}
+	return file_agnes_v1_requests_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LinkChatResponse) GetUserId() string {
@@ -1616,7 +1813,22 @@ const file_agnes_v1_requests_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x129\n" +
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
-	"\x06scopes\x18\x05 \x03(\tR\x06scopes\">\n" +
+	"\x06scopes\x18\x05 \x03(\tR\x06scopes\"d\n" +
+	"\x12CheckAccessRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\xdb\x01\n" +
+	"\x13CheckAccessResponse\x12.\n" +
+	"\x03who\x18\x01 \x01(\v2\x1c.agnes.v1.CheckTokenResponseR\x03who\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1c\n" +
+	"\tunchanged\x18\x03 \x01(\bR\tunchanged\x12\x1e\n" +
+	"\n" +
+	"everything\x18\x04 \x01(\bR\n" +
+	"everything\x124\n" +
+	"\breadable\x18\x05 \x03(\v2\x18.agnes.v1.ReadableTablesR\breadable\"@\n" +
+	"\x0eReadableTables\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06tables\x18\x02 \x03(\tR\x06tables\">\n" +
 	"\x0fLinkChatRequest\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x17\n" +
 	"\achat_id\x18\x02 \x01(\x03R\x06chatId\"A\n" +
@@ -1636,7 +1848,7 @@ func file_agnes_v1_requests_proto_rawDescGZIP() []byte {
 	return file_agnes_v1_requests_proto_rawDescData
 }
 
-var file_agnes_v1_requests_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_agnes_v1_requests_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_agnes_v1_requests_proto_goTypes = []any{
 	(*Error)(nil),                  // 0: agnes.v1.Error
 	(*RegisteredTable)(nil),        // 1: agnes.v1.RegisteredTable
@@ -1660,15 +1872,18 @@ var file_agnes_v1_requests_proto_goTypes = []any{
 	(*PushMetadataResponse)(nil),   // 19: agnes.v1.PushMetadataResponse
 	(*CheckTokenRequest)(nil),      // 20: agnes.v1.CheckTokenRequest
 	(*CheckTokenResponse)(nil),     // 21: agnes.v1.CheckTokenResponse
-	(*LinkChatRequest)(nil),        // 22: agnes.v1.LinkChatRequest
-	(*LinkChatResponse)(nil),       // 23: agnes.v1.LinkChatResponse
-	(*timestamppb.Timestamp)(nil),  // 24: google.protobuf.Timestamp
+	(*CheckAccessRequest)(nil),     // 22: agnes.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),    // 23: agnes.v1.CheckAccessResponse
+	(*ReadableTables)(nil),         // 24: agnes.v1.ReadableTables
+	(*LinkChatRequest)(nil),        // 25: agnes.v1.LinkChatRequest
+	(*LinkChatResponse)(nil),       // 26: agnes.v1.LinkChatResponse
+	(*timestamppb.Timestamp)(nil),  // 27: google.protobuf.Timestamp
 }
 var file_agnes_v1_requests_proto_depIdxs = []int32{
 	1,  // 0: agnes.v1.ListRegistryResponse.tables:type_name -> agnes.v1.RegisteredTable
 	1,  // 1: agnes.v1.RegisterTablesRequest.tables:type_name -> agnes.v1.RegisteredTable
 	7,  // 2: agnes.v1.DiscoveredTable.columns:type_name -> agnes.v1.DiscoveredColumn
-	24, // 3: agnes.v1.DiscoveredTable.changed_at:type_name -> google.protobuf.Timestamp
+	27, // 3: agnes.v1.DiscoveredTable.changed_at:type_name -> google.protobuf.Timestamp
 	8,  // 4: agnes.v1.DiscoverResponse.tables:type_name -> agnes.v1.DiscoveredTable
 	1,  // 5: agnes.v1.PreviewTableRequest.table:type_name -> agnes.v1.RegisteredTable
 	13, // 6: agnes.v1.PreviewRow.values:type_name -> agnes.v1.PreviewValue
@@ -1677,12 +1892,14 @@ var file_agnes_v1_requests_proto_depIdxs = []int32{
 	1,  // 9: agnes.v1.PushMetadataRequest.table:type_name -> agnes.v1.RegisteredTable
 	17, // 10: agnes.v1.PushMetadataRequest.columns:type_name -> agnes.v1.ColumnNote
 	18, // 11: agnes.v1.PushMetadataResponse.pushed:type_name -> agnes.v1.PushedNote
-	24, // 12: agnes.v1.CheckTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	27, // 12: agnes.v1.CheckTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 13: agnes.v1.CheckAccessResponse.who:type_name -> agnes.v1.CheckTokenResponse
+	24, // 14: agnes.v1.CheckAccessResponse.readable:type_name -> agnes.v1.ReadableTables
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_agnes_v1_requests_proto_init() }
@@ -1697,7 +1914,7 @@ func file_agnes_v1_requests_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agnes_v1_requests_proto_rawDesc), len(file_agnes_v1_requests_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

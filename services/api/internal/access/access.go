@@ -79,6 +79,20 @@ func (s *Set) Allows(source, table string) bool {
 	return ok && s.members.has(i)
 }
 
+// Reaches tells whether a table of the source is in the set.
+func (s *Set) Reaches(source string) bool {
+	if s == nil {
+		return false
+	}
+	from, _ := slices.BinarySearchFunc(s.of.names, source, func(n Name, source string) int { return strings.Compare(n.Source, source) })
+	for i := from; i < len(s.of.names) && s.of.names[i].Source == source; i++ {
+		if s.members.has(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // Len is how many tables are in the set.
 func (s *Set) Len() int {
 	if s == nil {

@@ -1,39 +1,38 @@
-package access
+// Package audience decides to whom events of the bus may be passed on, and what of them: the same rule for every
+// service that tells people what happens.
+package audience
 
 import (
-	"context"
-
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
-	"github.com/agnes-platform/agnes/services/api/internal/identity"
 )
 
-// EventRule says to whom events of one kind may be passed on.
-type EventRule string
+// Rule says to whom events of one kind may be passed on.
+type Rule string
 
 // The rules.
 const (
-	EventAddressed EventRule = "addressed" // to the user that it names, or to all where it names none
-	EventReadable  EventRule = "readable"  // to everybody, without what is about tables that they cannot read
-	EventAdmins    EventRule = "admins"    // to administrators
-	EventNobody    EventRule = "nobody"    // it stays between services
+	Addressed Rule = "addressed" // to the user that it names, or to all where it names none
+	Readable  Rule = "readable"  // to everybody, without what is about tables that they cannot read
+	Admins    Rule = "admins"    // to administrators
+	Nobody    Rule = "nobody"    // it stays between services
 )
 
 // RuleOf gives the rule of a kind of event. A kind without one is for nobody.
-func RuleOf(kind string) (EventRule, bool) {
+func RuleOf(kind string) (Rule, bool) {
 	switch kind {
 	case "notification.raised":
-		return EventAddressed, true
+		return Addressed, true
 	case "extract.requested", "extract.progress", "extract.ready", "extract.failed", "analytics.published", "table.profiled":
-		return EventReadable, true
+		return Readable, true
 	case "registry.changed", "audit.recorded":
-		return EventAdmins, true
+		return Admins, true
 	case "jira.received":
-		return EventNobody, true
+		return Nobody, true
 	}
-	return EventNobody, false
+	return Nobody, false
 }
 
 // RequestRule says who may ask a request of the bus.
@@ -50,41 +49,54 @@ const (
 // the name before the target.
 func RequestRuleOf(method string) (RequestRule, bool) {
 	switch method {
-	case "registry.list", "registry.register", "token.check", "chat.link", "discover", "test", "preview", "push-metadata", "jira.status", "jira.task", "jira.set-aside", "jira.fields":
+	case "registry.list", "registry.register", "token.check", "access.check", "chat.link", "discover", "test", "preview", "push-metadata", "jira.status", "jira.task", "jira.set-aside", "jira.fields":
 		return RequestServices, true
 	}
 	return "", false
 }
 
-// MaySee gives an event as the caller may see it: without what is about tables that they cannot read. It
-// is nil where nothing of it is for them. source is that of the envelope. The payload is not changed.
-func (a *Authorizer) MaySee(ctx context.Context, c identity.Caller, of *Published, kind, source string, payload proto.Message) (proto.Message, error) {
-	rule, _ := RuleOf(kind)
-	switch rule {
-	case EventAddressed:
-		if n, ok := payload.(*agnesv1.NotificationRaised); ok && (n.GetUserId() == "" || n.GetUserId() == c.UserID) {
-			return payload, nil
-		}
-	case EventAdmins:
-		if c.Admin() {
-			return payload, nil
-		}
-	case EventReadable:
-		if c.Admin() {
-			return payload, nil
-		}
-		set, err := a.Readable(ctx, c, of)
-		if err != nil {
-			return nil, err
-		}
-		return set.censor(source, proto.Clone(payload)), nil
-	case EventNobody:
-	}
-	return nil, nil //nolint:nilnil // nothing of it is for the caller, and that is no error
+// Tables are what somebody can read.
+type Tables interface {
+	// Allows tells whether a table of a source is among them.
+	Allows(source, table string) bool
+	// Reaches tells whether any table of a source is.
+	Reaches(source string) bool
 }
 
-// censor takes out of an event what is not about the tables of the set; nil where nothing is left.
-func (s *Set) censor(source string, payload proto.Message) proto.Message {
+// Viewer is who events are passed on to.
+type Viewer struct {
+	UserID string
+	Admin  bool
+	Tables Tables // what a user who is no administrator can read; nil for nothing
+}
+
+// See gives an event as the viewer may see it: without what is about tables that they cannot read. It is nil where
+// nothing of it is for them. source is that of the envelope. The payload is not changed.
+func (v Viewer) See(kind, source string, payload proto.Message) proto.Message {
+	rule, _ := RuleOf(kind)
+	switch rule {
+	case Addressed:
+		if n, ok := payload.(*agnesv1.NotificationRaised); ok && (n.GetUserId() == "" || n.GetUserId() == v.UserID) {
+			return payload
+		}
+	case Admins:
+		if v.Admin {
+			return payload
+		}
+	case Readable:
+		if v.Admin {
+			return payload
+		}
+		if v.Tables != nil {
+			return censor(v.Tables, source, proto.Clone(payload))
+		}
+	case Nobody:
+	}
+	return nil
+}
+
+// censor takes out of an event what is not about the tables that can be read; nil where nothing is left.
+func censor(s Tables, source string, payload proto.Message) proto.Message {
 	if own, ok := payload.(interface{ GetSource() string }); ok && own.GetSource() != "" {
 		source = own.GetSource()
 	}
@@ -92,7 +104,7 @@ func (s *Set) censor(source string, payload proto.Message) proto.Message {
 	case *agnesv1.ExtractRequested:
 		all := len(e.GetTables()) == 0
 		e.Tables, e.RequestedBy = keep(e.GetTables(), func(t string) bool { return s.Allows(source, t) }), ""
-		if len(e.GetTables()) > 0 || (all && s.reaches(source)) {
+		if len(e.GetTables()) > 0 || (all && s.Reaches(source)) {
 			return e
 		}
 	case *agnesv1.ExtractProgress:
@@ -101,7 +113,7 @@ func (s *Set) censor(source string, payload proto.Message) proto.Message {
 		if e.GetTable() == "" {
 			e.Rows, e.Bytes, e.BytesTotal = 0, 0, 0
 		}
-		if s.Allows(source, e.GetTable()) || (e.GetTable() == "" && s.reaches(source)) {
+		if s.Allows(source, e.GetTable()) || (e.GetTable() == "" && s.Reaches(source)) {
 			return e
 		}
 	case *agnesv1.ExtractReady:
@@ -111,7 +123,7 @@ func (s *Set) censor(source string, payload proto.Message) proto.Message {
 		}
 	case *agnesv1.ExtractFailed:
 		e.Error = "" // it may name tables that are hidden
-		if s.reaches(source) {
+		if s.Reaches(source) {
 			return e
 		}
 	case *agnesv1.AnalyticsPublished:
@@ -129,16 +141,6 @@ func (s *Set) censor(source string, payload proto.Message) proto.Message {
 		}
 	}
 	return nil
-}
-
-// reaches tells whether a table of the source is in the set.
-func (s *Set) reaches(source string) bool {
-	for _, n := range s.Tables() {
-		if n.Source == source {
-			return true
-		}
-	}
-	return false
 }
 
 func keep[T any](list []T, is func(T) bool) []T {
