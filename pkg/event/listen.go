@@ -19,9 +19,10 @@ import (
 type Listener struct {
 	// Source and Key narrow it; empty means all.
 	Source, Key string
-	// After begins behind the event of this sequence and replays what has come since; 0 begins now.
-	// Only for kinds that are stored.
+	// After begins behind the event of this sequence and replays what has come since; 0 begins now, or with the
+	// oldest one where All is set. Only for kinds that are stored.
 	After uint64
+	All   bool
 }
 
 // Listen hands every event of the kind to the handler of every process that listens, in order, one at
@@ -54,6 +55,63 @@ func (k Kind[M]) decodeAny(headers nats.Header, raw []byte) (proto.Message, erro
 // ListenAll is Listen for several kinds that are stored in one stream: their events come in the one order in which
 // they were stored.
 func ListenAll(ctx context.Context, b *Bus, kinds []AnyKind, l Listener, handle Handler[proto.Message]) (*Subscription, error) {
+	e, err := earOf(b, kinds, l, handle)
+	if err != nil {
+		return nil, err
+	}
+	return listen(ctx, e)
+}
+
+// Recall hands the events of several kinds that are stored in one stream to a handler, behind one sequence and up to
+// another, and returns when there are no more of them. It ends with the first error of the handler.
+func Recall(ctx context.Context, b *Bus, kinds []AnyKind, after, until uint64, handle Handler[proto.Message]) error {
+	e, err := earOf(b, kinds, Listener{}, handle)
+	if err != nil {
+		return err
+	}
+	consumer, err := b.js.OrderedConsumer(ctx, e.stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: e.filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+	})
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "cannot read what was stored of %s", e.name)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "cannot read what was stored of %s", e.name)
+	}
+	if info.NumPending == 0 {
+		return nil
+	}
+	it, err := consumer.Messages()
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "cannot read what was stored of %s", e.name)
+	}
+	defer it.Stop()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fault.Wrap(err, fault.Unavailable, "cannot read what was stored of %s", e.name)
+		}
+		meta, err := msg.Metadata()
+		if err != nil || meta.Sequence.Stream > until {
+			return err
+		}
+		if msg.Headers().Get(headerReplayFor) == "" {
+			ev, err := e.event(msg.Headers(), msg.Subject(), msg.Data(), meta.Timestamp, meta.Sequence.Stream)
+			if err == nil {
+				err = handle(ctx, ev)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if meta.NumPending == 0 {
+			return nil
+		}
+	}
+}
+
+func earOf(b *Bus, kinds []AnyKind, l Listener, handle Handler[proto.Message]) (*ear[proto.Message], error) {
 	e := &ear[proto.Message]{Listener: l, bus: b, handle: handle}
 	byName := map[string]AnyKind{}
 	var names []string
@@ -75,7 +133,7 @@ func ListenAll(ctx context.Context, b *Bus, kinds []AnyKind, l Listener, handle 
 		}
 		return k.decodeAny(headers, raw)
 	}
-	return listen(ctx, e)
+	return e, nil
 }
 
 func listen[M proto.Message](ctx context.Context, e *ear[M]) (*Subscription, error) {
@@ -155,7 +213,7 @@ func (e *ear[M]) begin() error {
 	for attempt := 1; ; attempt++ {
 		newest, err := e.newest(ctx)
 		if err == nil {
-			if e.After == 0 {
+			if e.After == 0 && !e.All {
 				e.last = newest
 			}
 			return nil
@@ -244,17 +302,23 @@ func (e *ear[M]) read(it jetstream.MessagesContext, awake <-chan struct{}) error
 	}
 }
 
-// hear hands one event to the handler.
-func (e *ear[M]) hear(headers nats.Header, subject string, data []byte, at time.Time, sequence uint64) {
+// event reads what was published.
+func (e *ear[M]) event(headers nats.Header, subject string, data []byte, at time.Time, sequence uint64) (Event[M], error) {
 	ev := envelope[M](headers, subject, at)
 	ev.Sequence, ev.Attempt = sequence, 1
 	if ev.ID == "" {
 		ev.ID = fallbackID(e.stream, sequence)
 	}
+	var err error
+	ev.Payload, err = e.decode(ev.Kind, headers, data)
+	return ev, err
+}
+
+// hear hands one event to the handler.
+func (e *ear[M]) hear(headers nats.Header, subject string, data []byte, at time.Time, sequence uint64) {
+	ev, err := e.event(headers, subject, data, at, sequence)
 	log := e.log.With().Str("event_id", ev.ID).Logger()
-	payload, err := e.decode(ev.Kind, headers, data)
 	if err == nil {
-		ev.Payload = payload
 		ctx := propagation.TraceContext{}.Extract(e.hardCtx, carrier(headers))
 		ctx = eventLogger(ctx, e.log, ev.ID, ev.Source)
 		err = guard(func() error { return e.handle(ctx, ev) })

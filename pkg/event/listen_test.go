@@ -105,6 +105,44 @@ func TestSeveralKindsAreHeardInOneOrder(t *testing.T) {
 	}
 }
 
+func TestWhatWasStoredIsRecalled(t *testing.T) {
+	t.Parallel()
+	bus := eventtest.Bus(t)
+	kinds := []event.AnyKind{event.ExtractReady, event.NotificationRaised}
+	recall := func(after, until uint64) string {
+		var ids []string
+		err := event.Recall(t.Context(), bus, kinds, after, until, func(_ context.Context, e event.Event[proto.Message]) error {
+			ids = append(ids, e.ID)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(ids)
+	}
+	if got := recall(0, 100); got != "[]" {
+		t.Errorf("of nothing: %s", got)
+	}
+	for n := range 6 {
+		publish(t, bus, "crm", event.ID(fmt.Sprint(n+1)))
+	}
+	if err := event.Publish(t.Context(), bus, event.RegistryChanged, "", &agnesv1.RegistryChanged{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after, until uint64
+		want         string
+	}{{0, 100, "[1 2 3 4 5 6]"}, {2, 4, "[3 4]"}, {5, 7, "[6]"}, {6, 7, "[]"}, {50, 60, "[]"}} {
+		if got := recall(c.after, c.until); got != c.want {
+			t.Errorf("after %d until %d: %s, want %s", c.after, c.until, got, c.want)
+		}
+	}
+	broken := errors.New("enough")
+	if err := event.Recall(t.Context(), bus, kinds, 0, 9, func(context.Context, event.Event[proto.Message]) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("the handler's error is %v", err)
+	}
+}
+
 func TestProgressIsHeardAndNotStored(t *testing.T) {
 	t.Parallel()
 	server := eventtest.Server(t)

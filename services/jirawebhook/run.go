@@ -75,8 +75,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer stopHealth()
-	s, err := open(ctx, cfg, i.handler())
-	if err != nil {
+	door := cfg.door()
+	if err := door.Open(ctx, i.handler()); err != nil {
 		return err
 	}
 	bus, disconnect, err := cfg.Connect(ctx, name)
@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg Config) error {
 		if ctx.Err() != nil {
 			err = nil // it was stopped while it waited
 		}
-		return errors.Join(err, s.stop(0))
+		return errors.Join(err, door.Close(0))
 	}
 	defer disconnect()
 	i.use(bus)
@@ -93,7 +93,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(i.sites.list) == 0 {
 		level = zerolog.DebugLevel // nobody who has no Jira has to read of it
 	}
-	zerolog.Ctx(ctx).WithLevel(level).Str("address", s.address()).Int("sources", len(i.sites.list)).Msg("webhooks are taken in")
-	s.wait(ctx)
-	return s.stop(i.close(cfg.StopBudget))
+	zerolog.Ctx(ctx).WithLevel(level).Str("address", door.Address()).Int("sources", len(i.sites.list)).Msg("webhooks are taken in")
+	door.Wait(ctx)
+	return door.Close(i.close(cfg.StopBudget))
 }
