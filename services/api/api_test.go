@@ -14,6 +14,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/catalog"
 	"github.com/agnes-platform/agnes/pkg/event"
+	"github.com/agnes-platform/agnes/pkg/fault"
 	"github.com/agnes-platform/agnes/pkg/lake"
 	agnesv1 "github.com/agnes-platform/agnes/proto/agnes/v1"
 )
@@ -377,5 +378,48 @@ func TestProfiles(t *testing.T) {
 	ann, _ := s.analyst("ann@example.com")
 	if got := s.ask("GET", "/api/catalog/profile/orders", ann, nil); got.status != http.StatusNotFound || strings.Contains(got.body, "profiled") {
 		t.Errorf("P4: the profile of a table that is not granted: %d %s", got.status, got.body)
+	}
+}
+
+func TestOtherServicesLearnWhatSomebodyCanRead(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.publish("shop", content{name: "orders"}, content{name: "salaries"})
+	token, id := s.analyst("ann@example.com")
+	ask := func(q *agnesv1.CheckAccessRequest) *agnesv1.CheckAccessResponse {
+		t.Helper()
+		answer, err := event.Call(t.Context(), s.bus, event.CheckAccess, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	if got := ask(&agnesv1.CheckAccessRequest{Token: s.admin}); !got.GetEverything() || got.GetFingerprint() != "" || len(got.GetReadable()) > 0 {
+		t.Errorf("the administrator: %v", got)
+	}
+	none := ask(&agnesv1.CheckAccessRequest{Token: token})
+	if none.GetWho().GetUserId() != id || none.GetEverything() || len(none.GetReadable()) > 0 || none.GetFingerprint() == "" {
+		t.Errorf("without a grant: %v", none)
+	}
+	if got := s.ask("POST", "/api/admin/permissions", s.admin, `{"user_id":"`+id+`","dataset":"shop.orders"}`); got.status/100 != 2 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	one := ask(&agnesv1.CheckAccessRequest{Token: token, Fingerprint: none.GetFingerprint()})
+	if r := one.GetReadable(); len(r) != 1 || r[0].GetSource() != "shop" || fmt.Sprint(r[0].GetTables()) != "[orders]" || one.GetUnchanged() {
+		t.Errorf("with one: %v", one)
+	}
+	if got := ask(&agnesv1.CheckAccessRequest{Token: token, Fingerprint: one.GetFingerprint()}); !got.GetUnchanged() || len(got.GetReadable()) > 0 {
+		t.Errorf("once more: %v", got)
+	}
+	// What was published a moment ago counts, whether or not the api has heard of it.
+	s.publishQuietly("crm", content{name: "leads"})
+	if got := s.ask("POST", "/api/admin/permissions", s.admin, `{"user_id":"`+id+`","dataset":"crm.*","force":true}`); got.status/100 != 2 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	if got := ask(&agnesv1.CheckAccessRequest{Token: token, Source: "crm"}); !strings.Contains(fmt.Sprint(got.GetReadable()), "leads") {
+		t.Errorf("with a new source: %v", got)
+	}
+	if _, err := event.Call(t.Context(), s.bus, event.CheckAccess, &agnesv1.CheckAccessRequest{Token: "forged"}); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("a forged token: %v", err)
 	}
 }

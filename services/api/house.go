@@ -189,8 +189,11 @@ func (c Config) upstreams() (httpapi.Proxies, error) {
 	case c.Webhooks != nil:
 		p.Webhooks = httpapi.Handed(c.Webhooks)
 	}
-	if sockets != nil {
+	switch {
+	case sockets != nil:
 		p.Sockets = httpapi.Proxy(sockets, "agnes-ws-gateway")
+	case c.Sockets != nil:
+		p.Sockets = httpapi.Handed(c.Sockets)
 	}
 	return p, nil
 }

@@ -69,6 +69,8 @@ type Config struct {
 	Own []string `ignored:"true"`
 	// Webhooks answers /webhooks/jira in this process, where JiraWebhookURL names no other one.
 	Webhooks http.Handler `ignored:"true"`
+	// Sockets answers /ws in this process, where WSGatewayURL names no other one.
+	Sockets http.Handler `ignored:"true"`
 	// Listener is used in place of Addr where it is set.
 	Listener net.Listener `ignored:"true"`
 	// OnListen is called with the address once the server listens.

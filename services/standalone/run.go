@@ -26,6 +26,7 @@ import (
 	"github.com/agnes-platform/agnes/services/jirawebhook"
 	"github.com/agnes-platform/agnes/services/orchestrator"
 	"github.com/agnes-platform/agnes/services/scheduler"
+	"github.com/agnes-platform/agnes/services/wsgateway"
 )
 
 // Config of the whole. Each service reads its own variables beside these.
@@ -86,11 +87,11 @@ type member struct {
 
 // members lists the services; each reads its own part of the environment.
 func members(cfg Config) []member {
-	webhooks := &mount{}
+	webhooks, sockets := &mount{}, &mount{}
 	return []member{
 		{"api", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *api.Config) {
-				c.Base, c.OnListen, c.Own, c.Webhooks = base, cfg.OnReady, cfg.Own, webhooks
+				c.Base, c.OnListen, c.Own, c.Webhooks, c.Sockets = base, cfg.OnReady, cfg.Own, webhooks, sockets
 			}, api.Run)
 		}},
 		{"orchestrator", func(ctx context.Context, base service.Base) error {
@@ -114,6 +115,9 @@ func members(cfg Config) []member {
 		{"jira-webhook", func(ctx context.Context, base service.Base) error {
 			return load(ctx, func(c *jirawebhook.Config) { c.Base, c.Mount = base, webhooks.set }, jirawebhook.Run)
 		}},
+		{"ws-gateway", func(ctx context.Context, base service.Base) error {
+			return load(ctx, func(c *wsgateway.Config) { c.Base, c.Mount = base, sockets.set }, wsgateway.Run)
+		}},
 	}
 }
 
@@ -128,7 +132,7 @@ func configs() []described {
 		{"agnes", &Config{}}, {"its api", &api.Config{}}, {"its orchestrator", &orchestrator.Config{}},
 		{"its scheduler", &scheduler.Config{}}, {"its extractor-csv", &csv.Config{}},
 		{"its extractor-jira", &jira.Config{}}, {"its extractor-keboola", &keboola.Config{}}, {"its extractor-bigquery", &bigquery.Config{}},
-		{"its jira-webhook", &jirawebhook.Config{}},
+		{"its jira-webhook", &jirawebhook.Config{}}, {"its ws-gateway", &wsgateway.Config{}},
 	}
 }
 

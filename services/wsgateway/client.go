@@ -261,7 +261,7 @@ func (c *client) drop(code websocket.StatusCode, why string) {
 // end forgets a connection.
 func (c *client) end() {
 	c.hub.connections.Add(-1)
-	c.hub.remove(c)
+	c.hub.closed(c)
 	if c.who != nil {
 		c.hub.people.leave(c.who, c)
 	}

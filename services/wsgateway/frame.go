@@ -145,11 +145,8 @@ func encodeNotification(id string, at time.Time, n *agnesv1.NotificationRaised) 
 
 // frame is one message as it goes over the wire, ready for every client that gets it.
 type frame struct {
-	raw  []byte // a whole WebSocket frame, unmasked
-	body int    // where its JSON begins
+	raw []byte // a whole WebSocket frame, unmasked
 }
-
-func (f frame) json() []byte { return f.raw[f.body:] }
 
 // newFrame encodes a message as one text frame of RFC 6455, section 5.2.
 func newFrame(m any) (frame, error) {
@@ -168,7 +165,7 @@ func newFrame(m any) (frame, error) {
 	default:
 		raw = binary.BigEndian.AppendUint64(append(raw, 127), uint64(n))
 	}
-	return frame{raw: append(raw, body...), body: len(raw)}, nil
+	return frame{append(raw, body...)}, nil
 }
 
 // place is where an event stands in the stream. A stream that was made anew counts from the start, so an id says of

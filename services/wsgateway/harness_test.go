@@ -158,16 +158,9 @@ type browser struct {
 	socket *websocket.Conn
 }
 
-func (h *house) dial(origin ...string) *browser {
+func (h *house) dial() *browser {
 	h.tb.Helper()
-	options := &websocket.DialOptions{HTTPHeader: http.Header{}}
-	for _, o := range origin {
-		options.HTTPHeader.Set("Origin", o)
-	}
-	socket, answer, err := websocket.Dial(h.tb.Context(), "ws://"+h.addr+"/ws/notifications", options)
-	if answer != nil && answer.Body != nil {
-		_ = answer.Body.Close()
-	}
+	socket, _, err := websocket.Dial(h.tb.Context(), "ws://"+h.addr+"/ws/notifications", nil) //nolint:bodyclose // it has none
 	if err != nil {
 		h.tb.Fatal(err)
 	}

@@ -33,7 +33,9 @@ type hub struct {
 	connections atomic.Int64   // that are open, let in or not
 	pending     atomic.Int64   // of these, that have not said who they are
 	closing     sync.WaitGroup // connections that are being ended
-	last        place          // of the last stored event; only the listener's
+	mu          sync.Mutex
+	all         map[*client]struct{} // that are open, let in or not
+	last        place                // of the last stored event; only the listener's
 }
 
 // shard is some of the clients, which one goroutine serves in turn.
@@ -45,7 +47,7 @@ type shard struct {
 }
 
 func newHub(cfg Config, bus *event.Bus, m *metrics, shards int) *hub {
-	h := &hub{cfg: cfg, bus: bus, journal: newJournal(cfg.History), people: newPeople(bus, cfg.PerUser), metrics: m}
+	h := &hub{cfg: cfg, bus: bus, journal: newJournal(cfg.History), people: newPeople(bus, cfg.PerUser), metrics: m, all: map[*client]struct{}{}}
 	for range shards {
 		h.shards = append(h.shards, &shard{wake: make(chan struct{}, 1)})
 	}
@@ -189,13 +191,27 @@ func (h *hub) remove(c *client) {
 	}
 }
 
-// clients are all that are let in.
-func (h *hub) clients() []*client {
-	var all []*client
-	for _, s := range h.shards {
-		all = append(all, s.list()...)
+// opened counts a client in, and closed out.
+func (h *hub) opened(c *client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all[c] = struct{}{}
+}
+
+func (h *hub) closed(c *client) {
+	h.remove(c)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.all, c)
+}
+
+// dropAll ends every connection.
+func (h *hub) dropAll(code websocket.StatusCode, why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.all {
+		c.drop(code, why)
 	}
-	return all
 }
 
 // slow ends the connection of a client that does not read.
@@ -215,13 +231,13 @@ func (h *hub) dropped(code websocket.StatusCode, why string) {
 // resume sends a client what it missed of before the journal, and gives the number in the journal from which it goes
 // on. What cannot be sent again is said.
 func (h *hub) resume(ctx context.Context, c *client, id string) (uint64, error) {
-	p, err := parsePlace(id)
+	p, malformed := parsePlace(id)
 	number, base := h.journal.after(p)
 	switch {
-	case err != nil:
-		c.say(refusal{"error", err.Error()})
+	case malformed != nil:
+		c.say(refusal{"error", malformed.Error()})
 		number, _ = h.journal.now()
-		return number, nil
+		return number, nil //nolint:nilerr // the client was told, and goes on
 	case p.epoch != base.epoch:
 		number, base = h.journal.after(place{base.epoch, 0})
 		c.say(gap{"gap", id, base.String(), "the messages were stored by another bus, or it was made anew"})
@@ -233,16 +249,21 @@ func (h *hub) resume(ctx context.Context, c *client, id string) (uint64, error) 
 	if err != nil {
 		return 0, err
 	}
-	from := p.seq
 	if extent.Oldest > p.seq+1 {
-		from = extent.Oldest - 1
-		c.say(gap{"gap", id, place{p.epoch, from}.String(), "older messages are not kept any more"})
+		p.seq = extent.Oldest - 1
+		c.say(gap{"gap", id, p.String(), "older messages are not kept any more"})
 	}
-	err = event.Recall(ctx, h.bus, stored, from, base.seq, func(_ context.Context, e event.Event[proto.Message]) error {
-		return c.recall(e, place{p.epoch, e.Sequence})
-	})
-	number, _ = h.journal.after(base)
-	return number, err
+	for p.epoch == base.epoch && p.seq < base.seq { // which may move on meanwhile
+		err = event.Recall(ctx, h.bus, stored, p.seq, base.seq, func(_ context.Context, e event.Event[proto.Message]) error {
+			return c.recall(e, place{p.epoch, e.Sequence})
+		})
+		if err != nil {
+			return 0, err
+		}
+		p = base
+		number, base = h.journal.after(p)
+	}
+	return number, nil
 }
 
 // watch tells clients when the gateway loses the bus, and when it has it again.

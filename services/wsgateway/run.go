@@ -126,9 +126,7 @@ func Run(ctx context.Context, cfg Config) error {
 	door.Wait(ctx)
 	g.stopping.Store(true)
 	err = event.StopAll(cfg.StopBudget, subs...)
-	for _, c := range h.clients() {
-		c.drop(websocket.StatusGoingAway, "the gateway is stopped: connect again and resume")
-	}
+	h.dropAll(websocket.StatusGoingAway, "the gateway is stopped: connect again and resume")
 	late := time.AfterFunc(max(cfg.StopBudget, time.Millisecond), cut)
 	defer late.Stop()
 	g.open.Wait()

@@ -27,9 +27,26 @@ func (g *gateway) handler() http.Handler {
 }
 
 func problem(w http.ResponseWriter, status int, detail string) {
+	answer(w, status, refusedRequest{detail})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		status, raw = http.StatusInternalServerError, []byte("{}")
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"detail": detail}) // the client left otherwise
+	_, _ = w.Write(raw) // the client left otherwise
+}
+
+// refusedRequest says why a request is not served.
+type refusedRequest struct {
+	Detail string `json:"detail"`
+}
+
+type status struct {
+	Status string `json:"status"`
 }
 
 // health answers strangers, and so says nothing of who is connected.
@@ -38,8 +55,7 @@ func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusServiceUnavailable, "unavailable")
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]string{"status": "ok"}) // as above
+	answer(w, http.StatusOK, status{"ok"})
 }
 
 // connect takes in a WebSocket.
@@ -76,6 +92,7 @@ func (g *gateway) connect(w http.ResponseWriter, r *http.Request) {
 	c := &client{hub: h, wire: taken.wire, socket: socket}
 	c.wire.patience, c.wire.after = g.cfg.WriteTimeout, c.caughtUp
 	c.heard.Store(time.Now().UnixNano())
+	h.opened(c)
 	// Not on the goroutine of the request, which holds what the server needed to read it.
 	g.open.Go(func() { c.run(g.hard) })
 }
