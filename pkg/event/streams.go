@@ -29,7 +29,12 @@ const (
 	BucketLeases = "agnes_leases"
 	// BucketBudget counts, by day, what remote queries are billed for.
 	BucketBudget = "agnes_budget"
+	// BucketTickets holds what one-time tickets stand for.
+	BucketTickets = "agnes_tickets"
 )
+
+// TicketTTL is how long a ticket can be used.
+const TicketTTL = time.Minute
 
 const (
 	day = 24 * time.Hour
@@ -78,6 +83,7 @@ func declaredBuckets() []jetstream.KeyValueConfig {
 		{Bucket: BucketScheduler, Description: "when each table ran last and runs next", Storage: jetstream.FileStorage},
 		{Bucket: BucketLeases, Description: "who leads", Storage: jetstream.FileStorage},
 		{Bucket: BucketBudget, Description: "what remote queries are billed for, by day", Storage: jetstream.FileStorage, TTL: 40 * day},
+		{Bucket: BucketTickets, Description: "what one-time tickets stand for, sealed", Storage: jetstream.MemoryStorage, TTL: TicketTTL},
 	}
 }
 

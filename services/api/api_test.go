@@ -419,6 +419,22 @@ func TestOtherServicesLearnWhatSomebodyCanRead(t *testing.T) {
 	if got := ask(&agnesv1.CheckAccessRequest{Token: token, Source: "crm"}); !strings.Contains(fmt.Sprint(got.GetReadable()), "leads") {
 		t.Errorf("with a new source: %v", got)
 	}
+	var ticket struct {
+		Ticket    string `json:"ticket"`
+		ExpiresIn int    `json:"expires_in"`
+	}
+	s.ask("POST", "/api/events/ticket", token, nil).into(t, &ticket)
+	if got := ask(&agnesv1.CheckAccessRequest{Ticket: ticket.Ticket}); got.GetWho().GetUserId() != id || got.GetToken() != token || ticket.ExpiresIn != 60 {
+		t.Errorf("by ticket: %v", got)
+	}
+	for name, text := range map[string]string{"used": ticket.Ticket, "forged": "forged"} {
+		if _, err := event.Call(t.Context(), s.bus, event.CheckAccess, &agnesv1.CheckAccessRequest{Ticket: text}); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("a ticket that is %s: %v", name, err)
+		}
+	}
+	if got := s.ask("POST", "/api/events/ticket", "", nil); got.status != http.StatusUnauthorized {
+		t.Errorf("a stranger gets a ticket: %d %s", got.status, got.body)
+	}
 	if _, err := event.Call(t.Context(), s.bus, event.CheckAccess, &agnesv1.CheckAccessRequest{Token: "forged"}); !fault.Is(err, fault.Unauthenticated) {
 		t.Errorf("a forged token: %v", err)
 	}

@@ -40,6 +40,7 @@ type house struct {
 	mail      *mail.Queue // nil where no mail is sent
 	registry  *registry
 	granting  *granting
+	tickets   *tickets
 	wholes    *download.Wholes
 	tracker   *runs.Tracker
 	engine    *query.Engine
@@ -69,6 +70,9 @@ func (h *house) build(ctx context.Context) error {
 		zerolog.Ctx(ctx).Warn().Int("bytes", len(secret)).Int("wanted", identity.WeakSecret).Msg("JWT_SECRET_KEY is short enough to be guessed")
 	}
 	if err := h.openIdentity(secret); err != nil {
+		return err
+	}
+	if h.tickets, err = newTickets(h.bus, secret); err != nil {
 		return err
 	}
 	if h.audit, err = openAudit(ctx, h.cfg, h.state, h.bus); err != nil {
@@ -158,7 +162,7 @@ func (h *house) buildServer(ctx context.Context) error {
 	h.server, err = httpapi.New(httpapi.Config{
 		Log: *zerolog.Ctx(ctx), PublicURL: h.cfg.PublicURL, CORSOrigins: h.cfg.origins(), Proxies: proxies, Limits: h.cfg.limits(), Build: service.ReadBuild(),
 		SchemaVersion: h.state.Version(), Instance: h.instance, Metrics: h.metrics, Published: h.published,
-		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: h.granting,
+		Identity: people{h.identity, h.uploads}, SignIn: signingIn{h.identity}, Access: h.granting, Tickets: h.tickets,
 		Registry: h.registry, Runs: &following{tracker: h.tracker, published: h.published}, Queries: h.hybrids.asking, Warehouse: h.hybrids, Profiles: profiles{h.state}, Wholes: h.wholes, Bus: wires{h.bus},
 		Upstream: upstreams, Recorder: h.audit, AuditLog: h.audit, Groups: groups{state: h.state, granting: h.granting}, Preferences: preferences{state: h.state, granting: h.granting},
 		Requests: &requests{state: h.state, granting: h.granting, bus: h.bus, background: h.work.Go, mail: h.mailNotices()},
@@ -223,7 +227,7 @@ func (h *house) start(ctx context.Context) error {
 	h.work.Go(func() { h.audit.recorder.Run(loops) })
 	h.work.Go(func() { h.audit.store.Run(loops) })
 	h.audit.tell(work, "server.start")
-	served, err := (&rpc{registry: h.registry, identity: people{h.identity, h.uploads}, granting: h.granting, audit: h.audit}).serve(work, h.bus)
+	served, err := (&rpc{registry: h.registry, identity: people{h.identity, h.uploads}, granting: h.granting, tickets: h.tickets, audit: h.audit}).serve(work, h.bus)
 	h.subscriptions = append(h.subscriptions, served...)
 	if err != nil {
 		return err

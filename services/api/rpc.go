@@ -17,6 +17,7 @@ type rpc struct {
 	registry *registry
 	identity httpapi.Identity
 	granting *granting
+	tickets  *tickets
 	audit    *auditing
 }
 
@@ -118,7 +119,15 @@ func tokenView(c httpapi.Caller) *agnesv1.CheckTokenResponse {
 // checkAccess is for a service that passes events on. Who publishes a source swaps its catalog before it says so:
 // what the caller asks about is read before the answer is given.
 func (a *rpc) checkAccess(ctx context.Context, q *agnesv1.CheckAccessRequest) (*agnesv1.CheckAccessResponse, error) {
-	c, err := a.identity.Authenticate(ctx, q.GetToken(), "")
+	token, redeemed := q.GetToken(), ""
+	if q.GetTicket() != "" {
+		var err error
+		if redeemed, err = a.tickets.redeem(ctx, q.GetTicket()); err != nil {
+			return nil, err
+		}
+		token = redeemed
+	}
+	c, err := a.identity.Authenticate(ctx, token, "")
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +140,7 @@ func (a *rpc) checkAccess(ctx context.Context, q *agnesv1.CheckAccessRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	answer := &agnesv1.CheckAccessResponse{Who: tokenView(c), Everything: callerOf(c).Admin(), Fingerprint: set.Fingerprint()}
+	answer := &agnesv1.CheckAccessResponse{Token: redeemed, Who: tokenView(c), Everything: callerOf(c).Admin(), Fingerprint: set.Fingerprint()}
 	switch {
 	case answer.GetEverything():
 		answer.Fingerprint = "" // it is that of whatever comes

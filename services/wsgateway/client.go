@@ -47,6 +47,7 @@ type client struct {
 type request struct {
 	Type   string   `json:"type"`
 	Token  string   `json:"token"`
+	Ticket string   `json:"ticket"` // in place of the token
 	Topics []string `json:"topics"`
 	Resume string   `json:"resume"`
 }
@@ -148,7 +149,7 @@ func (c *client) introduced(ctx context.Context) (request, error) {
 	switch {
 	case errors.As(err, &syntax):
 		c.refuse("Invalid JSON", codeAuth)
-	case errors.Is(err, errNoObject), err == nil && (first.Type != "auth" || first.Token == ""):
+	case errors.Is(err, errNoObject), err == nil && (first.Type != "auth" || first.Token+first.Ticket == ""):
 		c.refuse("Expected auth message with token", codeAuth)
 		err = errNoObject
 	}
@@ -165,7 +166,7 @@ func (c *client) welcome(ctx context.Context, first request) bool {
 			return false
 		}
 	}
-	who, err := c.hub.people.join(ctx, c, first.Token)
+	who, err := c.hub.people.join(ctx, c, first.Token, first.Ticket)
 	switch {
 	case errors.Is(err, errTooMany):
 		c.refuse("Too many connections", codeMany)

@@ -290,6 +290,28 @@ func TestWhoIsNotLetInAnyMoreIsShownOut(t *testing.T) {
 	same(t, "bob", first(bob.titles(1)), []string{"still here"})
 }
 
+func TestATicketLetsAPageInOnce(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(c *Config) { c.Recheck = 50 * time.Millisecond })
+	h.tickets["once"] = "ann"
+	ann := h.dial()
+	ann.send(`{"type":"auth","ticket":"once"}`)
+	if r := ann.want("auth_ok"); r.Username != "ann@example.com" {
+		t.Errorf("%s", r.raw)
+	}
+	again := h.dial()
+	again.send(`{"type":"auth","ticket":"once"}`)
+	again.want("auth_error")
+	h.notify("ann", "by what the ticket stood for")
+	ann.titles(1)
+	h.mu.Lock()
+	delete(h.people, "ann")
+	h.mu.Unlock()
+	if code := ann.closed(); code != codeRevoked {
+		t.Errorf("closed with %d", code)
+	}
+}
+
 func TestASilentClientIsDropped(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(c *Config) { c.PingEvery = time.Second })

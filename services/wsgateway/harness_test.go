@@ -40,13 +40,13 @@ type house struct {
 
 	mu      sync.Mutex
 	people  map[string]*agnesv1.CheckAccessResponse // by token
-	checked []string                                // sources that were asked about
+	tickets map[string]string                       // tokens by ticket, each for once
 }
 
 // start runs a gateway that knows "ann", who can read shop.orders, "bob", who can read nothing, and "root".
 func start(tb testing.TB, change ...func(*Config)) *house {
 	tb.Helper()
-	h := &house{tb: tb, server: eventtest.Server(tb), people: map[string]*agnesv1.CheckAccessResponse{}}
+	h := &house{tb: tb, server: eventtest.Server(tb), people: map[string]*agnesv1.CheckAccessResponse{}, tickets: map[string]string{}}
 	h.bus = eventtest.Connect(tb, h.server, "api")
 	h.let("ann", "a", &agnesv1.ReadableTables{Source: "shop", Tables: []string{"orders"}})
 	h.let("bob", "b")
@@ -78,12 +78,19 @@ func (h *house) let(token, fingerprint string, tables ...*agnesv1.ReadableTables
 func (h *house) check(_ context.Context, q *agnesv1.CheckAccessRequest) (*agnesv1.CheckAccessResponse, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.checked = append(h.checked, q.GetSource())
-	known := h.people[q.GetToken()]
+	token := q.GetToken()
+	if q.GetTicket() != "" {
+		token = h.tickets[q.GetTicket()]
+		delete(h.tickets, q.GetTicket())
+	}
+	known := h.people[token]
 	if known == nil {
 		return nil, fault.New(fault.Unauthenticated, "who are you")
 	}
 	answer := proto.CloneOf(known)
+	if q.GetTicket() != "" {
+		answer.Token = token
+	}
 	if q.GetFingerprint() == answer.GetFingerprint() && !answer.GetEverything() {
 		answer.Unchanged, answer.Readable = true, nil
 	}

@@ -50,13 +50,16 @@ const askTimeout = 5 * time.Second
 // errTooMany is the error of a user with as many connections as are allowed.
 var errTooMany = fault.New(fault.Busy, "too many connections")
 
-// join lets a client in by a credential.
-func (p *people) join(ctx context.Context, c *client, token string) (*person, error) {
+// join lets a client in by a credential, or by a ticket that stands for one.
+func (p *people) join(ctx context.Context, c *client, token, ticket string) (*person, error) {
 	asked, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	answer, err := event.Call(asked, p.bus, event.CheckAccess, &agnesv1.CheckAccessRequest{Token: token})
+	answer, err := event.Call(asked, p.bus, event.CheckAccess, &agnesv1.CheckAccessRequest{Token: token, Ticket: ticket})
 	if err != nil {
 		return nil, err
+	}
+	if ticket != "" {
+		token = answer.GetToken()
 	}
 	if !slices.Contains(answer.GetWho().GetScopes(), "read") {
 		return nil, fault.New(fault.Forbidden, "the token may not read")

@@ -1409,7 +1409,9 @@ type CheckAccessRequest struct {
 	// That of the tables which are known: they are not sent again where it still stands.
 	Fingerprint string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// A source that was just published: its catalog is read first.
-	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// A one-time ticket of the api in place of the token.
+	Ticket        string `protobuf:"bytes,4,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1465,6 +1467,13 @@ func (x *CheckAccessRequest) GetSource() string {
 	return ""
 }
 
+func (x *CheckAccessRequest) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
 // CheckAccessResponse tells who it is and what they can read.
 type CheckAccessResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1474,8 +1483,10 @@ type CheckAccessResponse struct {
 	// True where the fingerprint of the request stands: the tables are left out.
 	Unchanged bool `protobuf:"varint,3,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	// True for an administrator, who can read whatever comes: the tables are left out.
-	Everything    bool              `protobuf:"varint,4,opt,name=everything,proto3" json:"everything,omitempty"`
-	Readable      []*ReadableTables `protobuf:"bytes,5,rep,name=readable,proto3" json:"readable,omitempty"`
+	Everything bool              `protobuf:"varint,4,opt,name=everything,proto3" json:"everything,omitempty"`
+	Readable   []*ReadableTables `protobuf:"bytes,5,rep,name=readable,proto3" json:"readable,omitempty"`
+	// The credential that the ticket stood for, to ask again by; empty where a token was sent.
+	Token         string `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1543,6 +1554,13 @@ func (x *CheckAccessResponse) GetReadable() []*ReadableTables {
 		return x.Readable
 	}
 	return nil
+}
+
+func (x *CheckAccessResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
 }
 
 // ReadableTables are tables of one source.
@@ -1813,11 +1831,12 @@ const file_agnes_v1_requests_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x129\n" +
 	"\n" +
 	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x16\n" +
-	"\x06scopes\x18\x05 \x03(\tR\x06scopes\"d\n" +
+	"\x06scopes\x18\x05 \x03(\tR\x06scopes\"|\n" +
 	"\x12CheckAccessRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06source\"\xdb\x01\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
+	"\x06ticket\x18\x04 \x01(\tR\x06ticket\"\xf1\x01\n" +
 	"\x13CheckAccessResponse\x12.\n" +
 	"\x03who\x18\x01 \x01(\v2\x1c.agnes.v1.CheckTokenResponseR\x03who\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1c\n" +
@@ -1825,7 +1844,8 @@ const file_agnes_v1_requests_proto_rawDesc = "" +
 	"\n" +
 	"everything\x18\x04 \x01(\bR\n" +
 	"everything\x124\n" +
-	"\breadable\x18\x05 \x03(\v2\x18.agnes.v1.ReadableTablesR\breadable\"@\n" +
+	"\breadable\x18\x05 \x03(\v2\x18.agnes.v1.ReadableTablesR\breadable\x12\x14\n" +
+	"\x05token\x18\x06 \x01(\tR\x05token\"@\n" +
 	"\x0eReadableTables\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\">\n" +

@@ -36,6 +36,7 @@ func (s *Server) routes() {
 	s.opsRoutes()
 	s.auditRoutes()
 	s.healthRoutes()
+	s.ticketRoutes()
 	s.pageRoutes()
 	s.proxyRoutes()
 }

@@ -73,6 +73,7 @@ type Config struct {
 	Groups      Groups
 	Requests    Requests
 	Preferences Preferences
+	Tickets     Tickets
 	Uploads     Uploads
 	Configurer  Configurer
 	AuditLog    AuditLog
@@ -119,6 +120,7 @@ type Server struct {
 	groups      Groups
 	requests    Requests
 	preferences Preferences
+	tickets     Tickets
 	uploads     Uploads
 	configurer  Configurer
 	auditLog    AuditLog
@@ -172,7 +174,7 @@ func New(c Config) (*Server, error) {
 		profiles: c.Profiles, wholes: c.Wholes, bus: c.Bus, checks: c.Checks, upstream: c.Upstream,
 		doors:    map[string]door{},
 		recorder: c.Recorder, limiter: c.Limiter, signIn: c.SignIn, groups: c.Groups, requests: c.Requests,
-		preferences: c.Preferences, uploads: c.Uploads, configurer: c.Configurer, auditLog: c.AuditLog, jira: c.Jira,
+		preferences: c.Preferences, tickets: c.Tickets, uploads: c.Uploads, configurer: c.Configurer, auditLog: c.AuditLog, jira: c.Jira,
 	}
 	s.configured.Store(c.Instance)
 	if c.PublicURL != "" {
