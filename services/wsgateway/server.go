@@ -1,7 +1,11 @@
 package wsgateway
 
 import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed" // the client
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,6 +21,7 @@ func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", g.health)
 	mux.HandleFunc("GET /ws/health", g.health)
+	mux.HandleFunc("GET /ws/client.js", script)
 	mux.HandleFunc("GET /{$}", g.connect)
 	mux.HandleFunc("GET /ws", g.connect)
 	mux.HandleFunc("GET /ws/notifications", g.connect)
@@ -29,6 +34,22 @@ func (g *gateway) handler() http.Handler {
 func problem(w http.ResponseWriter, status int, detail string) {
 	answer(w, status, refusedRequest{detail})
 }
+
+// clientScript is a client for pages.
+//
+//go:embed client.js
+var clientScript []byte
+
+// script gives pages the client; it is public, as everything is that a page needs before anybody signs in.
+func script(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("ETag", clientTag)
+	http.ServeContent(w, r, "client.js", time.Time{}, bytes.NewReader(clientScript))
+}
+
+var clientTag = fmt.Sprintf("%q", fmt.Sprintf("%x", sha256.Sum256(clientScript))[:16])
 
 func answer(w http.ResponseWriter, status int, v any) {
 	raw, err := json.Marshal(v)
