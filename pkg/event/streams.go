@@ -83,7 +83,7 @@ func declaredBuckets() []jetstream.KeyValueConfig {
 		{Bucket: BucketScheduler, Description: "when each table ran last and runs next", Storage: jetstream.FileStorage},
 		{Bucket: BucketLeases, Description: "who leads", Storage: jetstream.FileStorage},
 		{Bucket: BucketBudget, Description: "what remote queries are billed for, by day", Storage: jetstream.FileStorage, TTL: 40 * day},
-		{Bucket: BucketTickets, Description: "what one-time tickets stand for, sealed", Storage: jetstream.MemoryStorage, TTL: TicketTTL},
+		{Bucket: BucketTickets, Description: "what one-time tickets stand for, sealed", Storage: jetstream.FileStorage, TTL: TicketTTL},
 	}
 }
 
