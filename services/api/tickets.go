@@ -2,9 +2,7 @@ package api
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/agnes-platform/agnes/pkg/event"
 	"github.com/agnes-platform/agnes/pkg/fault"
+	"github.com/agnes-platform/agnes/services/api/internal/identity"
 )
 
 // tickets keep credentials for a minute, until the gateway brings back what stands for them. They lie on the bus, where
@@ -24,15 +23,7 @@ type tickets struct {
 }
 
 func newTickets(bus *event.Bus, secret []byte) (*tickets, error) {
-	key, err := hkdf.Key(sha256.New, secret, nil, "agnes event tickets", 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	seal, err := cipher.NewGCMWithRandomNonce(block)
+	seal, err := identity.Seal(secret, "agnes event tickets")
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -31,17 +30,23 @@ type sealer struct{ aead cipher.AEAD }
 // maxSealed bounds what is opened, in bytes.
 const maxSealed = 4 << 10
 
-func newSealer(secret []byte) (sealer, error) {
-	key, err := hkdf.Key(sha256.New, secret, nil, "agnes openid transaction", 32)
+// Seal encrypts under a key that is made of the secret for one purpose; nonces are its own.
+func Seal(secret []byte, purpose string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, purpose, 32)
 	if err != nil {
-		return sealer{}, fault.Wrap(err, fault.Internal, "no key can be made from the secret")
+		return nil, fault.Wrap(err, fault.Internal, "no key can be made from the secret")
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return sealer{}, fault.Wrap(err, fault.Internal, "no key can be made from the secret")
+		return nil, fault.Wrap(err, fault.Internal, "no key can be made from the secret")
 	}
-	aead, err := cipher.NewGCM(block)
-	return sealer{aead}, fault.Wrap(err, fault.Internal, "no key can be made from the secret")
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return aead, fault.Wrap(err, fault.Internal, "no key can be made from the secret")
+}
+
+func newSealer(secret []byte) (sealer, error) {
+	aead, err := Seal(secret, "agnes openid transaction")
+	return sealer{aead}, err
 }
 
 func (s sealer) close(t transaction) (string, error) {
@@ -49,11 +54,7 @@ func (s sealer) close(t transaction) (string, error) {
 	if err != nil {
 		return "", fault.Wrap(err, fault.Internal, "the sign-in cannot be remembered")
 	}
-	nonce := make([]byte, s.aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return "", fault.Wrap(err, fault.Internal, "the sign-in cannot be remembered")
-	}
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, raw, []byte(t.Provider))), nil
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, raw, []byte(t.Provider))), nil
 }
 
 // open gives the transaction of a provider that has not expired.
@@ -62,10 +63,10 @@ func (s sealer) open(sealed, provider string, now time.Time) (transaction, error
 		return transaction{}, errOIDCStale
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err != nil || len(raw) < s.aead.NonceSize() {
+	if err != nil {
 		return transaction{}, errOIDCStale
 	}
-	plain, err := s.aead.Open(nil, raw[:s.aead.NonceSize()], raw[s.aead.NonceSize():], []byte(provider))
+	plain, err := s.aead.Open(nil, nil, raw, []byte(provider))
 	if err != nil {
 		return transaction{}, errOIDCStale
 	}
