@@ -22,6 +22,7 @@ type entry struct {
 
 	mu     sync.Mutex
 	frames map[*view]frame // an empty one: nothing of it is for them
+	old    bool            // its frames are not kept
 }
 
 // entryOf is an event that stands at a place of the stream.
@@ -94,6 +95,9 @@ func (e *entry) frameFor(userID string, v *view) (f frame, ok bool, err error) {
 			return frame{}, false, err
 		}
 	}
+	if e.old {
+		return f, f.raw != nil, nil
+	}
 	if e.frames == nil {
 		e.frames = map[*view]frame{}
 	}
@@ -104,7 +108,7 @@ func (e *entry) frameFor(userID string, v *view) (f frame, ok bool, err error) {
 // forget drops the frames of an entry that is no news any more: they are made again for who resumes.
 func (e *entry) forget() {
 	e.mu.Lock()
-	e.frames = nil
+	e.frames, e.old = nil, true
 	e.mu.Unlock()
 }
 
