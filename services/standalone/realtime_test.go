@@ -73,17 +73,7 @@ func (h *house) listen(token, resume string) (next func() told, hang func()) {
 }
 
 func TestClientsAreToldWhatHappensOnTheOnePort(t *testing.T) {
-	h := build(t, "")
-	h.file("open.csv", "id\n1\n")
-	h.file("secret.csv", "id\n1\n2\n")
-	h.start()
-	if _, err := h.admin.DiscoverAndRegister(t.Context(), "shop"); err != nil {
-		t.Fatal(err)
-	}
-	private := false
-	if err := h.admin.UpdateTable(t.Context(), "secret", client.TableFields{IsPublic: &private}); err != nil {
-		t.Fatal(err)
-	}
+	h := openAndSecret(t)
 	if _, err := h.admin.AddAccount(t.Context(), client.NewAccount{Email: "ann@example.com", Password: adminPassword, Role: "analyst"}); err != nil {
 		t.Fatal(err)
 	}

@@ -304,7 +304,9 @@ func TestRestartsKeepEverything(t *testing.T) {
 }
 
 // TestWhatIsNotGrantedDoesNotExist asks as an analyst for a private table.
-func TestWhatIsNotGrantedDoesNotExist(t *testing.T) {
+// openAndSecret is a house with two tables that are registered and not synced yet, one of them granted to nobody.
+func openAndSecret(t *testing.T) *house {
+	t.Helper()
 	h := build(t, "")
 	h.file("open.csv", "id\n1\n")
 	h.file("secret.csv", "id\n1\n2\n")
@@ -316,6 +318,11 @@ func TestWhatIsNotGrantedDoesNotExist(t *testing.T) {
 	if err := h.admin.UpdateTable(t.Context(), "secret", client.TableFields{IsPublic: &private}); err != nil {
 		t.Fatal(err)
 	}
+	return h
+}
+
+func TestWhatIsNotGrantedDoesNotExist(t *testing.T) {
+	h := openAndSecret(t)
 	h.sync(client.SyncRequest{})
 	account, err := h.admin.AddAccount(t.Context(), client.NewAccount{Email: "Ann@example.com", Password: adminPassword, Role: "analyst"})
 	if err != nil {
